@@ -1,0 +1,1 @@
+//! C library of the log-structured virtual disk.

@@ -1,0 +1,1 @@
+//! An NBD server (and small client) over any block device.

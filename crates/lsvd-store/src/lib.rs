@@ -1,0 +1,1 @@
+//! Object stores for LSVD: local directory, memory, decorators.

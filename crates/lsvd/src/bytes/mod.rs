@@ -1,0 +1,1 @@
+//! Formats at rest: pure encoding and decoding, no I/O. `docs/format.md` has the byte tables.

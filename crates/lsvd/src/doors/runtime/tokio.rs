@@ -1,0 +1,80 @@
+//! The runtime of real programs.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{BoxFuture, Runtime};
+
+/// A [`Runtime`] on tokio's threads.
+#[derive(Debug)]
+pub struct TokioRuntime {
+    handle: tokio::runtime::Handle,
+    /// Kept so that the threads live as long as the runtime that was made for them.
+    owned: Option<tokio::runtime::Runtime>,
+    started: Instant,
+}
+
+impl TokioRuntime {
+    /// Starts `worker_threads` threads of its own.
+    ///
+    /// # Errors
+    /// What the operating system says when threads or an event queue cannot be had.
+    pub fn start(worker_threads: usize) -> std::io::Result<Self> {
+        let owned = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(worker_threads)
+            .thread_name("lsvd")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            handle: owned.handle().clone(),
+            owned: Some(owned),
+            started: Instant::now(),
+        })
+    }
+
+    /// Uses the threads of a runtime that someone else keeps alive.
+    #[must_use]
+    pub fn on(handle: tokio::runtime::Handle) -> Self {
+        Self {
+            handle,
+            owned: None,
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        drop(self.handle.spawn(task));
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        // The timer is bound to its runtime when it is made, not when it is polled, so it may be
+        // awaited by a thread that knows nothing of tokio.
+        let _context = self.handle.enter();
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn wall_clock(&self) -> Duration {
+        // A clock before 1970 is a clock that was never set; zero says just that.
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+    }
+
+    fn random(&self) -> u128 {
+        uuid::Uuid::new_v4().as_u128()
+    }
+}
+
+impl Drop for TokioRuntime {
+    fn drop(&mut self) {
+        if let Some(owned) = self.owned.take() {
+            // A plain drop would block, which panics where the last owner is a task.
+            owned.shutdown_background();
+        }
+    }
+}

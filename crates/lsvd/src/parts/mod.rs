@@ -1,0 +1,1 @@
+//! What works behind the volume. Parts never import one another.

@@ -1,0 +1,1 @@
+//! The state of a volume in memory, pure of I/O: extent map, batch, objects in flight.

@@ -1,0 +1,13 @@
+//! The locks of the engine, in one place, so that a model checker's can stand in for them.
+//!
+//! Built with `--cfg shuttle` they are those of the `shuttle` crate, which runs threads one at a
+//! time and decides at every lock and atomic who goes on.
+
+#[cfg(not(shuttle))]
+mod real {
+    pub use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+    pub use std::sync::atomic;
+}
+
+#[cfg(not(shuttle))]
+pub use real::*;
