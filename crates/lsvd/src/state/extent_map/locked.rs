@@ -131,9 +131,12 @@ impl LockedRange<'_> {
     ///
     /// # Panics
     /// When `range` is not inside the locked one.
-    pub fn visit(&self, range: LbaRange, visit: impl FnMut(LbaRange, Option<Location>)) {
+    pub fn visit(&self, range: LbaRange, mut visit: impl FnMut(LbaRange, Option<Location>)) {
         self.assert_inside(range);
-        visit_chunks(self, range, visit);
+        visit_chunks(self, range, |range, location| {
+            visit(range, location);
+            true
+        });
     }
 
     /// The parts of `range` in the first and last chunk where those are not removed whole.

@@ -119,7 +119,22 @@ impl ExtentMap {
     ///
     /// # Panics
     /// When `range` reaches behind the volume's end.
-    pub fn lookup(&self, range: LbaRange, visit: impl FnMut(LbaRange, Option<Location>)) {
+    pub fn lookup(&self, range: LbaRange, mut visit: impl FnMut(LbaRange, Option<Location>)) {
+        self.lookup_while(range, |range, location| {
+            visit(range, location);
+            true
+        });
+    }
+
+    /// [`lookup`](Self::lookup) that ends when `visit` says, by `false`, that it wants no more.
+    ///
+    /// # Panics
+    /// The same.
+    pub fn lookup_while(
+        &self,
+        range: LbaRange,
+        visit: impl FnMut(LbaRange, Option<Location>) -> bool,
+    ) {
         self.assert_inside(range);
         visit_chunks(self, range, visit);
     }

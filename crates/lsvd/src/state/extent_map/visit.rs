@@ -20,18 +20,23 @@ pub(super) trait Chunks {
 }
 
 /// Calls `visit` with the parts of `range`, ascending and without gaps, and where each lives.
-/// Mapped parts are visited inside [`Chunks::with_stripe_of`].
+/// Mapped parts are visited inside [`Chunks::with_stripe_of`]. Ends early once `visit` has said that
+/// it wants no more.
 pub(super) fn visit_chunks(
     chunks: &impl Chunks,
     range: LbaRange,
-    visit: impl FnMut(LbaRange, Option<Location>),
+    visit: impl FnMut(LbaRange, Option<Location>) -> bool,
 ) {
     let mut runs = Runs {
         visit,
         reported: range.start,
+        wants_more: true,
     };
     if range.sectors() <= CHUNK_SECTORS * STRIPES {
         for (index, part) in parts(range) {
+            if !runs.wants_more {
+                return;
+            }
             chunks.with_stripe_of(index, |stripe| runs.chunk(stripe, index, part));
         }
     } else {
@@ -42,7 +47,7 @@ pub(super) fn visit_chunks(
 
 /// Visits only the chunks in which anything is mapped: asks every stripe for its next one, and
 /// goes on with the lowest.
-fn visit_occupied<V: FnMut(LbaRange, Option<Location>)>(
+fn visit_occupied<V: FnMut(LbaRange, Option<Location>) -> bool>(
     chunks: &impl Chunks,
     range: LbaRange,
     runs: &mut Runs<V>,
@@ -54,6 +59,9 @@ fn visit_occupied<V: FnMut(LbaRange, Option<Location>)>(
         .map(Reverse)
         .collect();
     while let Some(mut lowest) = next.peek_mut() {
+        if !runs.wants_more {
+            return;
+        }
         let index = lowest.0;
         let following = chunks.with_stripe_of(index, |stripe| {
             runs.chunk(stripe, index, part_in(range, index));
@@ -80,9 +88,10 @@ struct Runs<V> {
     visit: V,
     /// All before this has been visited.
     reported: Lba,
+    wants_more: bool,
 }
 
-impl<V: FnMut(LbaRange, Option<Location>)> Runs<V> {
+impl<V: FnMut(LbaRange, Option<Location>) -> bool> Runs<V> {
     fn chunk(&mut self, stripe: &Directory, index: u64, part: Range<u32>) {
         let Some(chunk) = stripe.chunk(position_of(index)) else {
             return;
@@ -90,15 +99,18 @@ impl<V: FnMut(LbaRange, Option<Location>)> Runs<V> {
         chunk.lookup(part, |piece| {
             let extent = extent_of(index, piece);
             self.unmapped_up_to(extent.range.start);
-            (self.visit)(extent.range, Some(extent.location));
-            self.reported = extent.range.end;
+            self.report(extent.range, Some(extent.location));
         });
     }
 
     fn unmapped_up_to(&mut self, end: Lba) {
         if self.reported < end {
-            (self.visit)(LbaRange::new(self.reported, end), None);
-            self.reported = end;
+            self.report(LbaRange::new(self.reported, end), None);
         }
+    }
+
+    fn report(&mut self, range: LbaRange, location: Option<Location>) {
+        self.wants_more = self.wants_more && (self.visit)(range, location);
+        self.reported = range.end;
     }
 }
