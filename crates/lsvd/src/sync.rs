@@ -9,7 +9,7 @@ pub use signal::Signal;
 
 #[cfg(not(shuttle))]
 mod real {
-    pub use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+    pub use parking_lot::{Mutex, MutexGuard, RwLock};
     pub use std::sync::{Arc, atomic};
 
     /// Runs a future on this thread, which sleeps while the future waits.
@@ -18,5 +18,10 @@ mod real {
     }
 }
 
+#[cfg(shuttle)]
+mod checked;
+
+#[cfg(shuttle)]
+pub use checked::*;
 #[cfg(not(shuttle))]
 pub use real::*;

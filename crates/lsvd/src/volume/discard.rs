@@ -54,7 +54,10 @@ impl Shared {
             let mut locked = self.map.lock(range);
             match self.batcher.append(range, entry) {
                 Ok(Some(_slot)) => {
-                    locked.remove(range, |_displaced| {});
+                    let detached = locked.detach(range);
+                    drop(locked);
+                    // Freeing what was mapped takes time; nobody else is to wait for it.
+                    drop(detached);
                     Some(Ok(()))
                 }
                 Ok(None) => None,

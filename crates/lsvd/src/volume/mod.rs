@@ -60,6 +60,8 @@ pub struct Volume {
 struct Shared {
     uuid: VolumeUuid,
     sectors: u64,
+    /// Largest write that is one entry, in bytes.
+    atomic_bytes: usize,
     flush_target: FlushTarget,
     map: ExtentMap,
     batcher: Arc<Batcher>,

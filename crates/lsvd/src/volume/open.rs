@@ -17,8 +17,8 @@ use crate::sync::atomic::AtomicBool;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
-    OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, SPARE_BUFFERS, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN,
-    WINDOW_MAX,
+    ATOMIC_WRITE_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, SPARE_BUFFERS, VOLUME_BYTES_MAX,
+    VOLUME_BYTES_MIN, WINDOW_MAX,
 };
 use crate::words::name::{Epoch, ObjectId, VolumeUuid};
 use crate::words::units::SECTOR_BYTES;
@@ -38,7 +38,8 @@ pub enum FlushTarget {
 pub struct EphemeralOptions {
     /// Size of the volume in bytes, a multiple of 512.
     pub size: u64,
-    /// Size of an object's data area in bytes, a multiple of 4096 from 1 MiB to 64 MiB.
+    /// Size of an object's data area in bytes, a multiple of 4096 from 16 KiB to 64 MiB. Below
+    /// 1 MiB a write is atomic only up to this size.
     pub object_size: u64,
     /// Most uploads at once, 1 to 64.
     pub window: u32,
@@ -176,6 +177,7 @@ impl Volume {
         let shared = Arc::new(Shared {
             uuid,
             sectors,
+            atomic_bytes: buffer_bytes.min(ATOMIC_WRITE_BYTES_MAX),
             flush_target: options.flush,
             map: ExtentMap::new(sectors),
             batcher,

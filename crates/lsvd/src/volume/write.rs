@@ -5,15 +5,15 @@ use crate::state::batch::NewEntry;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::block_on;
 use crate::words::error::Result;
-use crate::words::limits::ATOMIC_WRITE_BYTES_MAX;
 use crate::words::units::{Lba, LbaRange, SECTOR_BYTES};
 
 impl Volume {
     /// Writes `data` at `offset`, both in bytes and multiples of 512.
     ///
     /// When it returns, every read sees the data. It is durable only after a
-    /// [`flush`](Self::flush), in the sense of the volume's flush target. A write of up to 1 MiB is
-    /// atomic; a larger one is split at every MiB from its start.
+    /// [`flush`](Self::flush), in the sense of the volume's flush target. A write of up to 1 MiB (or
+    /// the object size, where that is smaller) is atomic; a larger one is split at every MiB from
+    /// its start.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when it is unaligned or goes past the
@@ -34,7 +34,7 @@ impl Volume {
             Err(error) => return Some(Err(error)),
         };
         // Of a split write the first pieces would be done already when a later one has to wait.
-        if data.len() > ATOMIC_WRITE_BYTES_MAX || self.shared.queue.is_waiting() {
+        if data.len() > self.shared.atomic_bytes || self.shared.queue.is_waiting() {
             return None;
         }
         self.shared.try_write_piece(range, data)
@@ -47,7 +47,7 @@ impl Volume {
     pub async fn write_async(&self, offset: u64, data: &[u8]) -> Result<()> {
         let range = self.shared.sectors_of("write", offset, data.len() as u64)?;
         let mut start = range.start;
-        for piece in data.chunks(ATOMIC_WRITE_BYTES_MAX) {
+        for piece in data.chunks(self.shared.atomic_bytes) {
             let end = Lba(start.0 + piece.len() as u64 / SECTOR_BYTES);
             self.shared
                 .write_piece(LbaRange::new(start, end), piece)
