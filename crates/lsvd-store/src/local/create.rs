@@ -1,0 +1,194 @@
+//! Creating an object so that its name appears only when its bytes are on the disk.
+//!
+//! write → sync the file → link it exclusively → sync the directory. The exclusive link is the one
+//! thing that decides a race of creators.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use lsvd::doors::store::StoreError;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Shared;
+use super::errno::store_error;
+
+/// What the names of files that are being written begin with. Nothing else may begin so: such
+/// files are removed when the directory is opened.
+pub(super) const HIDDEN_PREFIX: &str = ".lsvd-new.";
+
+/// Most segments in one system call; the kernel's own limit.
+const SEGMENTS_PER_CALL_MAX: usize = 1024;
+
+/// How a file exists before it has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Creation {
+    /// Without any name; the kernel removes it when the process dies.
+    Unnamed(LinkBy),
+    /// Under a hidden temporary name.
+    Hidden,
+}
+
+/// How an unnamed file is named to the kernel when it is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkBy {
+    /// By its descriptor; older kernels allow that to the superuser only.
+    Descriptor,
+    /// By its path in `/proc`, which must be mounted.
+    Proc,
+}
+
+/// Numbers the hidden names of this process.
+static HIDDEN_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// A hidden name that nobody else uses.
+pub(super) fn hidden_name() -> String {
+    let number = HIDDEN_NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{HIDDEN_PREFIX}{}.{number}", std::process::id())
+}
+
+/// A file that has no name as an object yet. Dropping it removes what there is of it.
+#[derive(Debug)]
+pub(super) struct NewFile<'a> {
+    directory: &'a OwnedFd,
+    file: Arc<OwnedFd>,
+    hidden: Option<String>,
+    link_by: LinkBy,
+}
+
+impl<'a> NewFile<'a> {
+    pub(super) fn create(directory: &'a OwnedFd, creation: Creation) -> Result<Self, Errno> {
+        // Readable as well: it stays open to be read back. Nobody writes to an object again.
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        match creation {
+            Creation::Unnamed(link_by) => {
+                let file = rustix::fs::openat(directory, ".", flags | OFlags::TMPFILE, mode)?;
+                Ok(Self {
+                    directory,
+                    file: Arc::new(file),
+                    hidden: None,
+                    link_by,
+                })
+            }
+            Creation::Hidden => {
+                let flags = flags | OFlags::CREATE | OFlags::EXCL;
+                let name = hidden_name();
+                let file = rustix::fs::openat(directory, name.as_str(), flags, mode)?;
+                Ok(Self {
+                    directory,
+                    file: Arc::new(file),
+                    hidden: Some(name),
+                    link_by: LinkBy::Descriptor,
+                })
+            }
+        }
+    }
+
+    pub(super) fn write_all(&self, body: &[Bytes]) -> Result<(), Errno> {
+        let mut rest = body
+            .iter()
+            .map(Bytes::as_ref)
+            .filter(|part| !part.is_empty());
+        let mut slices: Vec<IoSlice<'_>> =
+            Vec::with_capacity(SEGMENTS_PER_CALL_MAX.min(body.len()));
+        loop {
+            let room = SEGMENTS_PER_CALL_MAX - slices.len();
+            slices.extend(rest.by_ref().take(room).map(IoSlice::new));
+            if slices.is_empty() {
+                return Ok(());
+            }
+            let written = match rustix::io::writev(&self.file, &slices) {
+                // A device that takes nothing would be asked for ever.
+                Ok(0) => return Err(Errno::IO),
+                Ok(written) => written,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno),
+            };
+            let given = slices.len();
+            let mut unwritten = slices.as_mut_slice();
+            IoSlice::advance_slices(&mut unwritten, written);
+            let left = unwritten.len();
+            slices.drain(..given - left);
+        }
+    }
+
+    /// Gives the file its name; of any number of racing creators one wins.
+    pub(super) fn link(&self, name: &str) -> Result<(), Errno> {
+        let directory = self.directory;
+        match (&self.hidden, self.link_by) {
+            (Some(hidden), _) => {
+                let hidden = hidden.as_str();
+                rustix::fs::linkat(directory, hidden, directory, name, AtFlags::empty())
+            }
+            (None, LinkBy::Descriptor) => {
+                rustix::fs::linkat(&self.file, "", directory, name, AtFlags::EMPTY_PATH)
+            }
+            (None, LinkBy::Proc) => {
+                let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                rustix::fs::linkat(CWD, path, directory, name, AtFlags::SYMLINK_FOLLOW)
+            }
+        }
+    }
+
+    /// Removes the hidden name, if there is one.
+    fn remove_hidden(&mut self) -> Result<(), Errno> {
+        let Some(hidden) = self.hidden.take() else {
+            return Ok(());
+        };
+        match rustix::fs::unlinkat(self.directory, hidden, AtFlags::empty()) {
+            // Someone who opened the directory took it for a leftover.
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the directory is opened the next time.
+        let _ = self.remove_hidden();
+    }
+}
+
+impl Shared {
+    pub(super) fn create(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError> {
+        let failed = |errno| store_error(errno, "create", self.object(name));
+        let mut new = match NewFile::create(&self.directory, self.creation) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.open_files.clear();
+                NewFile::create(&self.directory, self.creation)
+            }
+            created => created,
+        }
+        .map_err(failed)?;
+        new.write_all(body).map_err(failed)?;
+        rustix::fs::fdatasync(&new.file).map_err(failed)?;
+        let before = self.open_files.forgotten();
+        match new.link(name) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                // Who hears "exists" may read the object back, find that it is his own, and rely on
+                // it: its name must be as durable as if this call had made it.
+                rustix::fs::fsync(&self.directory).map_err(failed)?;
+                return Err(failed(Errno::EXIST));
+            }
+            Err(errno) => return Err(failed(errno)),
+        }
+        let synced = new
+            .remove_hidden()
+            .and_then(|()| rustix::fs::fsync(&self.directory));
+        if let Err(errno) = synced {
+            // A later sync may report success for what this one lost, so the name must not stay
+            // for a repeated creation to find.
+            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+            self.open_files.forget(name);
+            return Err(failed(errno));
+        }
+        self.open_files.insert(name, &new.file, before);
+        Ok(())
+    }
+}

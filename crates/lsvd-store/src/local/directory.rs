@@ -1,0 +1,176 @@
+//! Opening the directory, and finding out what its file system can do.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lsvd::{Error, ErrorKind};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, hidden_name};
+use super::list::entries;
+use super::open_files::OpenFiles;
+use super::{LocalDirectory, Shared};
+
+/// File systems (`statfs` numbers) whose sync of an unnamed file makes its bytes and size durable
+/// for the name that it gets later: ext2 to ext4, XFS, tmpfs. Not so btrfs, which logs nothing for
+/// a file without names, so that a name could come back from a crash with an empty file behind it.
+const UNNAMED_IS_DURABLE: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
+
+impl LocalDirectory {
+    /// Opens the directory `path`, which must exist. Files that a crashed process left half written
+    /// are removed.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument` where it is no directory, `Permission` where files cannot be
+    /// created in it, `NoSpace`, and `Unavailable` for the rest.
+    pub fn open(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
+        let path = path.into();
+        let directory = open_directory(&path)?;
+        remove_half_written(&path, &directory)?;
+        let creation = probe(&path, &directory)?;
+        Ok(Self::with(path, directory, creation))
+    }
+
+    /// Opens the empty directory `path`, which is made if it is absent. Its parent must exist: a
+    /// mistyped path would otherwise fill a disk that nobody meant.
+    ///
+    /// # Errors
+    /// `NotEmpty` where anything is in it, and those of [`open`](Self::open).
+    pub fn create_empty(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
+        let path = path.into();
+        make_directory(&path)?;
+        let directory = open_directory(&path)?;
+        remove_half_written(&path, &directory)?;
+        let found = entries(&directory).map_err(|errno| failed("read", &path, errno))?;
+        if let Some(first) = found.first() {
+            return Err(Error::new(
+                ErrorKind::NotEmpty,
+                format!(
+                    "directory {} is not empty ({} entries, one is {:?}); choose another, or remove \
+                     what is in it",
+                    path.display(),
+                    found.len(),
+                    String::from_utf8_lossy(first),
+                ),
+            ));
+        }
+        let creation = probe(&path, &directory)?;
+        Ok(Self::with(path, directory, creation))
+    }
+
+    fn with(path: PathBuf, directory: OwnedFd, creation: Creation) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                path,
+                directory,
+                creation,
+                open_files: OpenFiles::new(),
+            }),
+        }
+    }
+
+    /// The same with files under hidden names, as on file systems that cannot do without.
+    #[doc(hidden)]
+    pub fn open_with_hidden_names(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
+        let path = path.into();
+        let directory = open_directory(&path)?;
+        remove_half_written(&path, &directory)?;
+        Ok(Self::with(path, directory, Creation::Hidden))
+    }
+}
+
+fn make_directory(path: &Path) -> lsvd::Result<()> {
+    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        Err(Errno::NOENT) => Err(Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "cannot make directory {}: its parent directory does not exist; make that first, \
+                 or choose another path",
+                path.display()
+            ),
+        )),
+        Err(errno) => Err(failed("make", path, errno)),
+        Ok(()) => {
+            // The objects in it are only as durable as its own name.
+            let parent = match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let parent = open_directory(parent)?;
+            rustix::fs::fsync(parent).map_err(|errno| failed("sync the parent of", path, errno))
+        }
+    }
+}
+
+fn open_directory(path: &Path) -> lsvd::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed("open", path, errno))
+}
+
+fn remove_half_written(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {
+    for name in entries(directory).map_err(|errno| failed("read", path, errno))? {
+        if !name.starts_with(HIDDEN_PREFIX.as_bytes()) {
+            continue;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed("remove a half-written file from", path, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// The best way to create files here; tried out with a file that is gone when this returns, so a
+/// directory that cannot be written to is refused now and not at the first upload.
+fn probe(path: &Path, directory: &OwnedFd) -> lsvd::Result<Creation> {
+    let kind = rustix::fs::fstatfs(directory).map_err(|errno| failed("examine", path, errno))?;
+    let kind = u64::try_from(kind.f_type).unwrap_or(0);
+    if UNNAMED_IS_DURABLE.contains(&kind) {
+        for link_by in [LinkBy::Descriptor, LinkBy::Proc] {
+            if try_creation(directory, Creation::Unnamed(link_by)).is_ok() {
+                return Ok(Creation::Unnamed(link_by));
+            }
+        }
+    }
+    // Whatever went wrong above, what goes wrong here is what the user must know.
+    match try_creation(directory, Creation::Hidden) {
+        Ok(()) => Ok(Creation::Hidden),
+        Err(errno) => Err(failed("create files in", path, errno)),
+    }
+}
+
+fn try_creation(directory: &OwnedFd, creation: Creation) -> Result<(), Errno> {
+    let name = hidden_name();
+    let new = NewFile::create(directory, creation)?;
+    new.link(&name)?;
+    rustix::fs::unlinkat(directory, name, AtFlags::empty())
+}
+
+/// A failed `step` of opening the directory, with what to do about it.
+fn failed(step: &str, path: &Path, errno: Errno) -> Error {
+    let (kind, advice) = match errno {
+        Errno::NOENT => (ErrorKind::NotFound, "make it, or choose another path"),
+        Errno::NOTDIR => (
+            ErrorKind::InvalidArgument,
+            "it, or a part of its path, is not a directory; choose another path",
+        ),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => (
+            ErrorKind::Permission,
+            "make it writable for this user on a file system with hard links, or choose another \
+             path",
+        ),
+        Errno::NOSPC | Errno::DQUOT => (ErrorKind::NoSpace, "free some space, or choose another"),
+        Errno::NAMETOOLONG | Errno::LOOP | Errno::INVAL => {
+            (ErrorKind::InvalidArgument, "choose another path")
+        }
+        _ => (ErrorKind::Unavailable, "see what the system says"),
+    };
+    Error::new(
+        kind,
+        format!("cannot {step} directory {} ({advice})", path.display()),
+    )
+    .because(std::io::Error::from(errno))
+}
