@@ -45,7 +45,7 @@ impl LatencyRange {
         let span = (self.max - self.min).as_nanos();
         // 64 of the bits as a fraction of the span; ranges longer than 584 years lose their tail.
         let span = u128::from(u64::try_from(span).unwrap_or(u64::MAX));
-        let chosen = (random & u128::from(u64::MAX)) * (span + 1) >> 64;
+        let chosen = ((random & u128::from(u64::MAX)) * (span + 1)) >> 64;
         self.min + Duration::from_nanos(u64::try_from(chosen).unwrap_or(u64::MAX))
     }
 }
