@@ -1,112 +1,142 @@
 //! The volume: one user-visible verb a file.
+//!
+//! Every verb comes in up to three forms: the plain one waits as threads wait, the one with `_async`
+//! as tasks do, and the one with `try_` in front does at once what can be done at once.
 
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+mod allocation;
+mod close;
+mod discard;
+mod flush;
+mod open;
+mod read;
+mod write;
 
-use crate::doors::runtime::Runtime;
+pub use open::{EphemeralOptions, FlushTarget};
+
+use std::fmt;
+
 use crate::doors::store::ObjectStore;
-use crate::words::error::Result;
+use crate::state::batch::{Batcher, BufferPool};
+use crate::state::extent_map::ExtentMap;
+use crate::state::in_flight::InFlight;
+use crate::state::object_table::ObjectTable;
+use crate::state::progress::Progress;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::name::VolumeUuid;
+use crate::words::units::{Lba, LbaRange, SECTOR_BYTES};
 
-/// What a flush waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FlushTarget {
-    /// The local disk. An ephemeral volume keeps nothing there, so its flush answers at once.
-    #[default]
-    Local,
-    /// The object store: everything answered before is in objects when flush returns.
-    Store,
+/// A virtual disk.
+///
+/// Clones are the same disk, and any number of threads and tasks may use it at once. A read sees
+/// every write that returned before the read began, sector by sector, never torn.
+///
+/// ```
+/// use lsvd::{EphemeralOptions, Volume};
+/// use lsvd::doors::runtime::TokioRuntime;
+/// use lsvd_store::MemoryStore;
+/// use std::sync::Arc;
+///
+/// let runtime = Arc::new(TokioRuntime::start(2)?);
+/// let store = Arc::new(MemoryStore::default());
+/// let volume = Volume::open_ephemeral(store, runtime, EphemeralOptions::new(1 << 30))?;
+/// volume.write(4096, &[7; 512])?;
+/// let mut sector = [0; 512];
+/// volume.read(4096, &mut sector)?;
+/// assert_eq!(sector, [7; 512]);
+/// volume.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Volume {
+    shared: Arc<Shared>,
+    /// Ends the background work when the last clone goes.
+    _last: Arc<LastClone>,
 }
 
-/// Settings of an ephemeral volume.
-#[derive(Clone, Debug)]
-pub struct EphemeralOptions {
-    /// Size of the volume in bytes, a multiple of 512.
-    pub size: u64,
-    /// Size of an object's data area in bytes, a multiple of 4096.
-    pub object_size: u64,
-    /// Most uploads at once.
-    pub window: u32,
-    /// How long after its first entry a batch that is not full is uploaded all the same.
-    pub seal_timeout: Duration,
-    /// What a flush waits for.
-    pub flush: FlushTarget,
-    /// How long a failing store is retried before writes that wait for it, and flushes, fail.
-    /// Retrying goes on behind the failure.
-    pub retry_timeout: Duration,
+/// What all clones of a volume share, laid out along the way of the data.
+#[derive(Debug)]
+struct Shared {
+    uuid: VolumeUuid,
+    sectors: u64,
+    /// Largest write that is one entry, in bytes.
+    atomic_bytes: usize,
+    flush_target: FlushTarget,
+    map: ExtentMap,
+    batcher: Arc<Batcher>,
+    pool: Arc<BufferPool>,
+    /// The way of writes that found no room: one at a time, in the order of their coming, and no
+    /// other write goes past them, so that a large one is not starved by small ones.
+    queue: write::Queue,
+    in_flight: Arc<InFlight>,
+    objects: Arc<ObjectTable>,
+    progress: Arc<Progress>,
+    store: Arc<dyn ObjectStore>,
+    closed: AtomicBool,
 }
 
-/// A virtual disk. Clones are the same disk; any number of threads may use it.
-#[derive(Clone, Debug)]
-pub struct Volume {}
-
-#[expect(
-    unused_variables,
-    missing_docs,
-    clippy::todo,
-    reason = "signatures first"
-)]
 impl Volume {
-    pub fn open_ephemeral(
-        store: Arc<dyn ObjectStore>,
-        runtime: Arc<dyn Runtime>,
-        options: EphemeralOptions,
-    ) -> Result<Self> {
-        todo!()
-    }
     /// Size in bytes.
+    #[must_use]
     pub fn size(&self) -> u64 {
-        todo!()
+        self.shared.sectors * SECTOR_BYTES
     }
-    // Blocking verbs, for threads.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        todo!()
+
+    /// The identity of the volume, which all its objects carry.
+    #[must_use]
+    pub fn uuid(&self) -> VolumeUuid {
+        self.shared.uuid
     }
-    pub fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        todo!()
+}
+
+impl Shared {
+    /// The sectors of a request, if it keeps the rules; `verb` is for the message.
+    fn sectors_of(&self, verb: &str, offset: u64, len: u64) -> Result<LbaRange> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                format!("cannot {verb}: the volume is closed"),
+            ));
+        }
+        let refuse = |rule: &str| {
+            let message = format!("cannot {verb} {len} bytes at offset {offset}: {rule}");
+            Error::new(ErrorKind::InvalidArgument, message)
+        };
+        if !offset.is_multiple_of(SECTOR_BYTES) || !len.is_multiple_of(SECTOR_BYTES) {
+            return Err(refuse("offset and length must be multiples of 512"));
+        }
+        let end = offset.checked_add(len).map(|end| end / SECTOR_BYTES);
+        match end.filter(|end| *end <= self.sectors) {
+            Some(end) => Ok(LbaRange::new(Lba(offset / SECTOR_BYTES), Lba(end))),
+            None => {
+                let size = self.sectors * SECTOR_BYTES;
+                Err(refuse(&format!(
+                    "it goes past the end of the volume ({size} bytes)"
+                )))
+            }
+        }
     }
-    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        todo!()
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Volume")
+            .field("uuid", &self.shared.uuid)
+            .field("bytes", &self.size())
+            .field("store", &self.shared.store.location())
+            .finish_non_exhaustive()
     }
-    pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        todo!()
-    }
-    pub fn flush(&self) -> Result<()> {
-        todo!()
-    }
-    /// Waits until all is stored (or fails), then refuses everything.
-    pub fn close(&self) -> Result<()> {
-        todo!()
-    }
-    // The same, answered at once or not at all: `None` means "would have to wait, nothing done".
-    pub fn try_read(&self, offset: u64, buffer: &mut [u8]) -> Option<Result<()>> {
-        todo!()
-    }
-    pub fn try_write(&self, offset: u64, data: &[u8]) -> Option<Result<()>> {
-        todo!()
-    }
-    // The same, for tasks.
-    pub async fn read_async(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        todo!()
-    }
-    pub async fn write_async(&self, offset: u64, data: &[u8]) -> Result<()> {
-        todo!()
-    }
-    pub async fn discard_async(&self, offset: u64, len: u64) -> Result<()> {
-        todo!()
-    }
-    pub async fn write_zeroes_async(&self, offset: u64, len: u64) -> Result<()> {
-        todo!()
-    }
-    pub async fn flush_async(&self) -> Result<()> {
-        todo!()
-    }
-    pub async fn close_async(&self) -> Result<()> {
-        todo!()
-    }
-    /// The runs of bytes of `offset..offset+len`, ascending and without gaps, and whether data was
-    /// written there (`true`) or it is a hole that reads as zeroes (`false`).
-    pub fn allocation(&self, offset: u64, len: u64) -> Result<Vec<(Range<u64>, bool)>> {
-        todo!()
+}
+
+/// Dropped with the last clone of a volume.
+struct LastClone(Arc<Shared>);
+
+impl Drop for LastClone {
+    fn drop(&mut self) {
+        // What was written goes on to the store in the background; then the tasks end. Whoever
+        // wants to know that it got there closes the volume.
+        self.0.closed.store(true, Ordering::Release);
+        self.0.batcher.close();
     }
 }

@@ -45,10 +45,6 @@ impl ObjectId {
 
     /// The epoch.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "24 bits are left after the shift"
-    )]
     pub const fn epoch(self) -> Epoch {
         Epoch((self.0 >> Self::SEQUENCE_BITS) as u32)
     }

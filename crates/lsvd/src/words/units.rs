@@ -6,6 +6,10 @@ use std::ops::Range;
 /// Bytes in a sector, the addressing unit of the map and the smallest unit of a request.
 pub const SECTOR_BYTES: u64 = 512;
 
+/// The same as the length of a slice.
+pub const SECTOR: usize = 512;
+const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);
+
 /// Address of a sector on the volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lba(pub u64);

@@ -1,0 +1,182 @@
+//! The uploader: makes objects of sealed batches and stores them, several at once.
+
+use std::time::Duration;
+
+use ::bytes::Bytes;
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::doors::runtime::Runtime;
+use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
+use crate::state::batch::{Batch, Batcher, BufferPool};
+use crate::state::in_flight::InFlight;
+use crate::state::object_table::ObjectTable;
+use crate::state::progress::Progress;
+use crate::sync::Arc;
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{PUT_TIMEOUT, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
+use crate::words::name::ObjectId;
+
+/// Stores the batches of one opening of a volume.
+#[derive(Debug)]
+pub(crate) struct Uploader {
+    /// Where batches come from.
+    pub(crate) batcher: Arc<Batcher>,
+    /// Whose waiters learn of stuck uploads.
+    pub(crate) pool: Arc<BufferPool>,
+    /// Where a stored batch is no longer.
+    pub(crate) in_flight: Arc<InFlight>,
+    /// Where readers learn that an object is stored.
+    pub(crate) objects: Arc<ObjectTable>,
+    /// How far the stream is stored.
+    pub(crate) progress: Arc<Progress>,
+    /// Where objects go.
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// Time and randomness.
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// Span of the numbers under way: batch `k + window` waits for the answer to batch `k`.
+    pub(crate) window: u32,
+    /// How long an upload fails before what waits for it fails too.
+    pub(crate) retry_timeout: Duration,
+}
+
+impl Uploader {
+    /// Works until the batcher is closed and everything is stored.
+    pub(crate) async fn run(self) {
+        let this = &self;
+        let mut running = FuturesUnordered::new();
+        loop {
+            while let Some(batch) = this.batcher.take_sealed(this.window_end()) {
+                running.push(this.upload(batch));
+            }
+            let sealed = Box::pin(this.batcher.sealed(this.window_end()));
+            if running.is_empty() {
+                let Some(batch) = sealed.await else { return };
+                running.push(this.upload(batch));
+                continue;
+            }
+            match select(sealed, running.next()).await {
+                Either::Left((Some(batch), _)) => running.push(this.upload(batch)),
+                // Closed and nothing left to start: what is under way is waited for.
+                Either::Left((None, answered)) => drop(answered.await),
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    /// The first number that may not be under way yet.
+    fn window_end(&self) -> ObjectId {
+        let oldest = self.progress.oldest_unanswered();
+        let sequence = oldest.sequence().saturating_add(u64::from(self.window));
+        ObjectId::new(oldest.epoch(), sequence.min(ObjectId::SEQUENCE_MAX)).unwrap_or(oldest)
+    }
+
+    /// Stores one batch, however long it takes.
+    async fn upload(&self, batch: Arc<Batch>) {
+        batch.filled().await;
+        let wall_time_ns = u64::try_from(self.runtime.wall_clock().as_nanos()).unwrap_or(u64::MAX);
+        let header = batch.header(wall_time_ns, self.progress.persisted());
+        let name = header.name().to_string();
+        let header = match header.encode() {
+            Ok(header) => Bytes::from(header),
+            Err(error) => {
+                // Only a batch with more entries or data than the format allows comes here, which
+                // the batcher's bounds exclude; its data stays readable in memory.
+                let message = format!("cannot make an object of batch {name}: this is a bug");
+                let error = Error::new(ErrorKind::InvalidArgument, message).because(error);
+                return self.progress.stuck(batch.id(), error);
+            }
+        };
+        let header_len = u32::try_from(header.len()).expect("a header is far below 4 GiB");
+        let mut body = batch.stored_blocks();
+        body.insert(0, header.clone());
+        let started = self.runtime.now();
+        let mut pause = RETRY_PAUSE_MIN;
+        while let Err(error) = self.attempt(&name, &header, &body).await {
+            tracing::warn!(object = name, %error, "an upload failed and is tried again");
+            let lasting = error.kind() == ErrorKind::Damaged;
+            if lasting || self.runtime.now().saturating_sub(started) >= self.retry_timeout {
+                self.progress.stuck(batch.id(), error);
+                self.pool.returned().notify();
+            }
+            self.runtime.sleep(self.jittered(pause)).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+        // First the table, then map M: a reader that no longer finds the batch in memory must find
+        // where the object's data begins.
+        self.objects.set_stored(batch.slot(), header_len);
+        self.in_flight.remove(batch.slot());
+        self.progress.answered(batch.id());
+    }
+
+    /// One PUT. A name that exists with these very bytes is a success: the reply to an earlier
+    /// attempt was lost.
+    async fn attempt(&self, name: &str, header: &Bytes, body: &[Bytes]) -> Result<()> {
+        let put = self.store.put(name, body.to_vec());
+        match self.in_time(put).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+                self.compare(name, header).await
+            }
+            Err(error) => Err(self.failure("store", name, error)),
+        }
+    }
+
+    /// The header holds random bits of this opening, so equal headers are the same object.
+    async fn compare(&self, name: &str, header: &Bytes) -> Result<()> {
+        let found = self
+            .in_time(self.store.get_range(name, 0..header.len() as u64))
+            .await;
+        let foreign = match found {
+            Ok(found) => found != header,
+            Err(error) if error.kind() == StoreErrorKind::Truncated => true,
+            Err(error) => return Err(self.failure("read back", name, error)),
+        };
+        if foreign {
+            let message = format!(
+                "object {name} in {} exists with other content; another writer uses this place: \
+                 end it, and give each volume a place of its own",
+                self.store.location()
+            );
+            return Err(Error::new(ErrorKind::Damaged, message));
+        }
+        Ok(())
+    }
+
+    async fn in_time<T>(
+        &self,
+        request: impl Future<Output = Result<T, StoreError>> + Unpin,
+    ) -> Result<T, StoreError> {
+        match select(request, self.runtime.sleep(PUT_TIMEOUT)).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => {
+                let request = "get an answer from";
+                let error =
+                    StoreError::new(StoreErrorKind::Unavailable, request, self.store.location());
+                Err(error.because(format!("none came within {} s", PUT_TIMEOUT.as_secs())))
+            }
+        }
+    }
+
+    fn failure(&self, verb: &str, name: &str, error: StoreError) -> Error {
+        let kind = match error.kind() {
+            StoreErrorKind::NoSpace => ErrorKind::NoSpace,
+            StoreErrorKind::Permission => ErrorKind::Permission,
+            _ => ErrorKind::Unavailable,
+        };
+        let place = self.store.location();
+        let message = format!(
+            "cannot {verb} object {name} in {place}; the data is kept in memory and tried again"
+        );
+        Error::new(kind, message).because(error)
+    }
+
+    /// Between half of `pause` and all of it, so that uploads that failed together do not come
+    /// back together.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let half = pause / 2;
+        let nanoseconds = half.as_nanos().max(1);
+        let extra = self.runtime.random() % nanoseconds;
+        half + Duration::from_nanos(u64::try_from(extra).unwrap_or_default())
+    }
+}

@@ -1,0 +1,190 @@
+//! Exclusive access to a part of the map.
+
+use std::fmt;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::sync::MutexGuard;
+use crate::words::units::{Extent, LbaRange, Location};
+
+use super::detached::Detached;
+use super::directory::Directory;
+use super::packed::{OBJECT_SECTORS_MAX, Piece, advance};
+use super::visit::{Chunks, visit_chunks};
+use super::{
+    CHUNK_SECTORS, STRIPES, chunk_of, extent_of, index_of, part_in, parts, position_of,
+    positions_before, stripe_of,
+};
+
+/// Exclusive access to the part of an [`ExtentMap`](super::ExtentMap) that a range touches.
+///
+/// Whoever locks an overlapping range, and every lookup in it, waits until this is dropped. A
+/// thread that holds one must not lock or look up anything else of the same map: the parts of the
+/// map that share a lock are not only neighbours.
+#[must_use = "the range is locked only as long as this is kept"]
+pub struct LockedRange<'a> {
+    pub(super) range: LbaRange,
+    /// Number of sectors of the volume.
+    pub(super) sectors: u64,
+    pub(super) first_chunk: u64,
+    /// The stripes of the chunks from the first one on: all of them, or one for each chunk.
+    pub(super) stripes: SmallVec<[MutexGuard<'a, Directory>; 2]>,
+}
+
+impl LockedRange<'_> {
+    /// The range that was locked.
+    #[must_use]
+    pub const fn range(&self) -> LbaRange {
+        self.range
+    }
+
+    /// Maps `range` to `location` and what follows it; `displaced` gets, in ascending order, each
+    /// extent or part of one that was there before, always cut to `range`.
+    ///
+    /// # Panics
+    /// When `range` is not inside the locked one or reaches behind the largest object's end.
+    pub fn insert(
+        &mut self,
+        range: LbaRange,
+        location: Location,
+        mut displaced: impl FnMut(Extent),
+    ) {
+        self.assert_inside(range);
+        assert!(
+            u64::from(location.offset.0) + range.sectors() <= OBJECT_SECTORS_MAX,
+            "{range:?} at {location:?} reaches behind the end of the largest object"
+        );
+        let mut location = location;
+        for (index, part) in parts(range) {
+            let piece = Piece {
+                start: part.start,
+                end: part.end,
+                location,
+            };
+            location = advance(location, part.end - part.start);
+            self.stripe_mut(index)
+                .insert(position_of(index), piece, |old| {
+                    displaced(extent_of(index, old));
+                });
+        }
+    }
+
+    /// Unmaps `range`; `displaced` gets each extent or part of one that was there, in no order.
+    ///
+    /// Takes time in proportion to what was mapped; see [`detach`](Self::detach) for a range that
+    /// may be large.
+    ///
+    /// # Panics
+    /// When `range` is not inside the locked one.
+    pub fn remove(&mut self, range: LbaRange, mut displaced: impl FnMut(Extent)) {
+        self.assert_inside(range);
+        if range.sectors() > CHUNK_SECTORS * 2 {
+            self.detach(range).for_each(displaced);
+            return;
+        }
+        for (index, part) in parts(range) {
+            self.stripe_mut(index)
+                .remove(position_of(index), part, |old| {
+                    displaced(extent_of(index, old));
+                });
+        }
+    }
+
+    /// Unmaps `range` by cutting whole parts off the map's directory. For the whole volume that
+    /// takes constant time, and else little in comparison to what is cut off; counting and
+    /// freeing that is left to whoever gets it, best after this lock is released.
+    ///
+    /// # Panics
+    /// When `range` is not inside the locked one.
+    pub fn detach(&mut self, range: LbaRange) -> Detached {
+        self.assert_inside(range);
+        let mut detached = Detached::default();
+        if range.is_empty() {
+            return detached;
+        }
+        let first_whole = range.start.0.div_ceil(CHUNK_SECTORS);
+        let end_whole = if range.end.0 == self.sectors {
+            range.end.0.div_ceil(CHUNK_SECTORS)
+        } else {
+            range.end.0 / CHUNK_SECTORS
+        };
+        for (index, part) in self.border_parts(range, first_whole, end_whole) {
+            self.stripe_mut(index)
+                .remove(position_of(index), part, |old| {
+                    detached.push_piece(index, old);
+                });
+        }
+        if first_whole < end_whole {
+            for slot in 0..self.stripes.len() {
+                let stripe = stripe_of(self.first_chunk + slot as u64);
+                let start = positions_before(first_whole, stripe);
+                let end = positions_before(end_whole, stripe);
+                self.stripes[slot].detach(stripe, start..end, &mut detached);
+            }
+        }
+        detached
+    }
+
+    /// Calls `visit` with the parts of `range`, ascending and without gaps, and where each lives;
+    /// `None` is unmapped. Extents are cut at chunk borders, unmapped parts are not.
+    ///
+    /// # Panics
+    /// When `range` is not inside the locked one.
+    pub fn visit(&self, range: LbaRange, mut visit: impl FnMut(LbaRange, Option<Location>)) {
+        self.assert_inside(range);
+        visit_chunks(self, range, |range, location| {
+            visit(range, location);
+            true
+        });
+    }
+
+    /// The parts of `range` in the first and last chunk where those are not removed whole.
+    fn border_parts(
+        &self,
+        range: LbaRange,
+        first_whole: u64,
+        end_whole: u64,
+    ) -> SmallVec<[(u64, Range<u32>); 2]> {
+        let first = chunk_of(range.start);
+        let last = (range.end.0 - 1) / CHUNK_SECTORS;
+        let mut borders = SmallVec::new();
+        for index in [first, last] {
+            let whole = (first_whole..end_whole).contains(&index);
+            let seen = borders.iter().any(|(seen, _)| *seen == index);
+            if !whole && !seen {
+                borders.push((index, part_in(range, index)));
+            }
+        }
+        borders
+    }
+
+    fn assert_inside(&self, range: LbaRange) {
+        assert!(
+            self.range.start <= range.start && range.end <= self.range.end,
+            "{range:?} is not inside the locked {:?}",
+            self.range
+        );
+    }
+
+    fn stripe_mut(&mut self, index: u64) -> &mut Directory {
+        let slot = self.slot(index);
+        &mut self.stripes[slot]
+    }
+
+    const fn slot(&self, index: u64) -> usize {
+        index_of((index - self.first_chunk) % STRIPES)
+    }
+}
+
+impl Chunks for LockedRange<'_> {
+    fn with_stripe_of<R>(&self, index: u64, look: impl FnOnce(&Directory) -> R) -> R {
+        look(&self.stripes[self.slot(index)])
+    }
+}
+
+impl fmt::Debug for LockedRange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LockedRange").field(&self.range).finish()
+    }
+}

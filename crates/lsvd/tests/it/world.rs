@@ -1,0 +1,92 @@
+//! What the tests share: a runtime, stores, volumes, and reading objects back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use lsvd::bytes::block::Place;
+use lsvd::bytes::data_object::{BlockSpan, DataHeader};
+use lsvd::bytes::entry::EntryKind;
+use lsvd::doors::runtime::{Runtime, TokioRuntime};
+use lsvd::doors::store::ObjectStore;
+use lsvd::words::name::ObjectName;
+use lsvd::{EphemeralOptions, Volume};
+
+pub const MIB: u64 = 1 << 20;
+
+/// One runtime for all tests: they are about volumes, not about starting threads.
+pub fn runtime() -> Arc<dyn Runtime> {
+    static RUNTIME: LazyLock<Arc<TokioRuntime>> =
+        LazyLock::new(|| Arc::new(TokioRuntime::start(2).unwrap()));
+    Arc::clone(&*RUNTIME) as Arc<dyn Runtime>
+}
+
+/// Small objects and a small window, so that everything fills up and overlaps soon.
+pub fn small(size: u64) -> EphemeralOptions {
+    EphemeralOptions {
+        object_size: MIB,
+        window: 2,
+        seal_timeout: Duration::from_millis(50),
+        retry_timeout: Duration::from_millis(200),
+        ..EphemeralOptions::new(size)
+    }
+}
+
+pub fn open(store: Arc<dyn ObjectStore>, options: EphemeralOptions) -> Volume {
+    Volume::open_ephemeral(store, runtime(), options).unwrap()
+}
+
+pub fn read(volume: &Volume, offset: u64, len: usize) -> Vec<u8> {
+    let mut buffer = vec![0xee; len];
+    volume.read(offset, &mut buffer).unwrap();
+    buffer
+}
+
+/// The data objects of a store, in order of their numbers.
+pub fn objects(store: &dyn ObjectStore) -> BTreeMap<u64, ObjectName> {
+    let listed = pollster::block_on(store.list()).unwrap();
+    let names = listed
+        .iter()
+        .map(|object| ObjectName::parse(&object.name).unwrap());
+    names.map(|name| (name.id.as_u64(), name)).collect()
+}
+
+pub fn get(store: &dyn ObjectStore, name: ObjectName) -> Vec<u8> {
+    pollster::block_on(store.get(&name.to_string()))
+        .unwrap()
+        .to_vec()
+}
+
+/// What the volume would be if all its objects were replayed in order: what recovery will see.
+pub fn replay(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
+    let mut disk = vec![0; usize::try_from(size).unwrap()];
+    for (expected, (number, name)) in (0..).zip(objects(store)) {
+        assert_eq!(number, expected, "the stream has a hole");
+        let object = get(store, name);
+        let header = DataHeader::decode(&object).unwrap();
+        assert_eq!(header.name(), name);
+        assert_eq!(
+            header.predecessor.map(|id| id.as_u64()),
+            expected.checked_sub(1)
+        );
+        let layout = header.layout().unwrap();
+        assert_eq!(layout.object_len(), object.len() as u64);
+        let place = Place::of(header.volume, name);
+        for entry in &header.entries {
+            let start = usize::try_from(entry.range.start.0 * 512).unwrap();
+            let len = usize::try_from(entry.range.bytes()).unwrap();
+            let target = &mut disk[start..start + len];
+            match entry.kind {
+                EntryKind::Write(offset) => {
+                    let span = BlockSpan::new(offset, len);
+                    let range = span.stored_range(layout.header_len());
+                    let range =
+                        usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+                    span.extract(place, &object[range], target).unwrap();
+                }
+                EntryKind::Discard | EntryKind::WriteZeroes => target.fill(0),
+            }
+        }
+    }
+    disk
+}

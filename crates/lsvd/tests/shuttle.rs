@@ -1,0 +1,194 @@
+//! Batch, extent map and map M under a scheduler that decides at every lock who goes on.
+//!
+//! Only built with `--cfg shuttle`; `cargo x shuttle` runs it. It drives the volume itself: writers,
+//! a reader, the uploader and the sealer, on a store in memory.
+#![cfg(shuttle)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lsvd::bytes::block::Place;
+use lsvd::bytes::data_object::{BlockSpan, DataHeader};
+use lsvd::bytes::entry::EntryKind;
+use lsvd::doors::BoxFuture;
+use lsvd::doors::runtime::Runtime;
+use lsvd::doors::store::ObjectStore;
+use lsvd::words::name::{ObjectId, ObjectName};
+use lsvd::{EphemeralOptions, FlushTarget, Volume};
+use lsvd_store::MemoryStore;
+
+const SIZE: usize = 64 << 10;
+
+/// Tasks are the checker's, and time passes as the schedule goes.
+#[derive(Debug, Default)]
+struct CheckedRuntime(AtomicU64);
+
+impl Runtime for CheckedRuntime {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        drop(shuttle::future::spawn(task));
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        if duration > Duration::from_secs(10) {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(shuttle::future::yield_now())
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.now()
+    }
+
+    fn random(&self) -> u128 {
+        0x1234_5678
+    }
+}
+
+fn open(store: &Arc<MemoryStore>, flush: FlushTarget) -> Volume {
+    let options = EphemeralOptions {
+        object_size: 16 << 10,
+        window: 2,
+        seal_timeout: Duration::from_millis(1),
+        flush,
+        ..EphemeralOptions::new(SIZE as u64)
+    };
+    Volume::open_ephemeral(store.clone(), Arc::new(CheckedRuntime::default()), options).unwrap()
+}
+
+fn read(volume: &Volume) -> Vec<u8> {
+    let mut buffer = vec![0xee; SIZE];
+    volume.read(0, &mut buffer).unwrap();
+    buffer
+}
+
+fn replay(store: &MemoryStore) -> Vec<u8> {
+    let mut disk = vec![0; SIZE];
+    for number in 0.. {
+        let name = ObjectName::data(ObjectId::from_u64(number));
+        let Ok(object) = pollster::block_on(store.get(&name.to_string())) else {
+            break;
+        };
+        let header = DataHeader::decode(&object).unwrap();
+        for entry in &header.entries {
+            let start = usize::try_from(entry.range.start.0 * 512).unwrap();
+            let len = usize::try_from(entry.range.bytes()).unwrap();
+            let target = &mut disk[start..start + len];
+            let EntryKind::Write(offset) = entry.kind else {
+                target.fill(0);
+                continue;
+            };
+            let span = BlockSpan::new(offset, len);
+            let range = span.stored_range(header.layout().unwrap().header_len());
+            let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+            span.extract(Place::of(header.volume, name), &object[range], target)
+                .unwrap();
+        }
+    }
+    disk
+}
+
+/// Two writers and a discarder race over the same sectors while a reader looks: nothing torn,
+/// nothing older than what was there before, and the objects replay to what the map says.
+fn racing_writers() {
+    let store = Arc::new(MemoryStore::new());
+    let volume = open(&store, FlushTarget::Local);
+    let threads: Vec<_> = [(1_u8, 0_u64), (2, 4096), (3, 2048)]
+        .into_iter()
+        .map(|(stamp, start)| {
+            let volume = volume.clone();
+            shuttle::thread::spawn(move || {
+                volume.write(start, &[stamp; 8192]).unwrap();
+                if stamp == 3 {
+                    volume.discard(8192, 4096).unwrap();
+                } else {
+                    volume.write(start, &[stamp + 10; 8192]).unwrap();
+                }
+            })
+        })
+        .collect();
+    let reader = {
+        let volume = volume.clone();
+        shuttle::thread::spawn(move || {
+            let (first, second) = (read(&volume), read(&volume));
+            for sector in first.chunks(512).chain(second.chunks(512)) {
+                assert!(
+                    sector.iter().all(|byte| *byte == sector[0]),
+                    "a torn sector"
+                );
+            }
+            // Only the first writer comes here: its values only ever go up.
+            assert!([0, 1, 11].contains(&first[0]) && second[0] >= first[0]);
+        })
+    };
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    reader.join().unwrap();
+    let state = read(&volume);
+    assert!([11, 3].contains(&state[2048]));
+    volume.close().unwrap();
+    assert!(
+        replay(&store) == state,
+        "the order of the map is not the order of the objects"
+    );
+}
+
+/// Writes beyond the memory there is, from two threads, with flushes: all go through, in order.
+fn full_window() {
+    let store = Arc::new(MemoryStore::new());
+    let volume = open(&store, FlushTarget::Store);
+    let threads: Vec<_> = (0..2_u8)
+        .map(|thread| {
+            let volume = volume.clone();
+            shuttle::thread::spawn(move || {
+                for round in 0..6 {
+                    volume.write(0, &[thread * 100 + round; 16 << 10]).unwrap();
+                    volume
+                        .write(u64::from(thread + 1) * 16384, &[round + 1; 512])
+                        .unwrap();
+                }
+                volume.flush().unwrap();
+                let mut own = [0; 512];
+                volume
+                    .read(u64::from(thread + 1) * 16384, &mut own)
+                    .unwrap();
+                assert_eq!(own, [6; 512]);
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let state = read(&volume);
+    assert!([5, 105].contains(&state[0]));
+    assert!(
+        replay(&store) == state,
+        "flushed to the store and not there"
+    );
+    volume.close().unwrap();
+}
+
+#[test]
+fn racing_writers_and_readers_at_random() {
+    shuttle::check_random(racing_writers, 2000);
+}
+
+#[test]
+fn racing_writers_and_readers_with_few_preemptions() {
+    shuttle::check_pct(racing_writers, 1000, 3);
+}
+
+#[test]
+fn a_full_window_at_random() {
+    shuttle::check_random(full_window, 1000);
+}
+
+#[test]
+fn a_full_window_with_few_preemptions() {
+    shuttle::check_pct(full_window, 500, 3);
+}
