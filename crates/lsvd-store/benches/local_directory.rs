@@ -75,11 +75,7 @@ fn main() -> Result<()> {
 
 /// The body as the engine sends it: 4 KiB blocks, each with its checksum behind it.
 fn object() -> Vec<Bytes> {
-    let data = Bytes::from(
-        (0..BLOCKS * 4096)
-            .map(|at| (at / 7) as u8)
-            .collect::<Vec<u8>>(),
-    );
+    let data = Bytes::from(b"log-structured".repeat(BLOCKS * 4096 / 14 + 1));
     let checksums = Bytes::from(vec![0x5a; BLOCKS * 4]);
     let pair = |block: usize| {
         let data = data.slice(block * 4096..(block + 1) * 4096);

@@ -1,0 +1,147 @@
+//! The order of system calls behind a put, seen from outside: the power may fail between any two.
+
+use std::path::Path;
+use std::process::Command;
+
+use bytes::Bytes;
+use lsvd::doors::store::ObjectStore;
+use lsvd_store::LocalDirectory;
+use pollster::block_on;
+
+const DIRECTORY: &str = "LSVD_TEST_DIRECTORY";
+const HIDDEN_NAMES: &str = "LSVD_TEST_HIDDEN_NAMES";
+
+/// What is traced; does nothing unless it is told a directory.
+#[test]
+fn one_put_in_a_process_of_its_own() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else {
+        return;
+    };
+    let store = match std::env::var_os(HIDDEN_NAMES) {
+        Some(_) => LocalDirectory::open_with_hidden_names(directory),
+        None => LocalDirectory::open(directory),
+    }
+    .expect("the directory is taken");
+    let body = vec![Bytes::from(vec![1; 1 << 20]), Bytes::from_static(b"end")];
+    block_on(store.put("data.00000000", body)).expect("the put succeeds");
+}
+
+/// The calls of one put that touch the directory or the new file, in order, with their results.
+fn trace(directory: &Path, hidden_names: bool) -> Vec<String> {
+    let log = directory.with_extension("trace");
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-y", "-qq", "-s", "64", "-e"])
+        .arg("trace=openat,write,writev,pwrite64,pwritev,fsync,fdatasync,linkat,unlinkat,close")
+        .arg("-o")
+        .arg(&log)
+        .arg(std::env::current_exe().expect("the test knows its own program"))
+        .args(["--exact", "one_put_in_a_process_of_its_own"])
+        .env(DIRECTORY, directory);
+    if hidden_names {
+        command.env(HIDDEN_NAMES, "1");
+    }
+    let output = command
+        .output()
+        .expect("strace runs (install the Debian package strace)");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    let log = std::fs::read_to_string(log).expect("strace wrote its log");
+    let directory = directory.display().to_string();
+    let calls = log.lines().filter(|line| line.contains(&directory));
+    calls.map(str::to_owned).collect()
+}
+
+/// Whether the calls contain these steps in this order, whatever lies between.
+fn assert_order(calls: &[String], steps: &[(&str, &[&str])]) {
+    let mut rest = calls.iter();
+    for (step, words) in steps {
+        let found = rest
+            .by_ref()
+            .find(|call| words.iter().all(|word| call.contains(word)));
+        assert!(
+            found.is_some(),
+            "no {step} at its place in\n{}",
+            calls.join("\n")
+        );
+    }
+}
+
+/// Index of the last call with this word.
+fn last(calls: &[String], word: &str) -> usize {
+    let found = calls.iter().rposition(|call| call.contains(word));
+    found.unwrap_or_else(|| panic!("no {word} in\n{}", calls.join("\n")))
+}
+
+#[test]
+fn a_file_is_synced_before_it_gets_its_name_and_the_directory_after() {
+    let temporary = tempfile::tempdir().expect("a temporary directory can be made");
+    let directory = temporary.path().join("volume");
+    std::fs::create_dir(&directory).expect("a directory can be made");
+    let calls = trace(&directory, false);
+    let directory_sync = format!("{}>)", directory.display());
+    // Where the file system has no unnamed files there is a hidden name, which the other test sees.
+    let unnamed = calls
+        .iter()
+        .any(|call| call.contains("O_TMPFILE") && !call.contains("= -1"));
+    let created = if unnamed { "O_TMPFILE" } else { "O_EXCL" };
+    assert_order(
+        &calls,
+        &[
+            ("creation", &["openat(", created]),
+            ("write", &["write"]),
+            ("sync of the file", &["fdatasync(", "= 0"]),
+            ("link", &["linkat(", "\"data.00000000\"", "= 0"]),
+            ("sync of the directory", &["fsync(", &directory_sync, "= 0"]),
+        ],
+    );
+    assert!(
+        last(&calls, "write") < last(&calls, "fdatasync("),
+        "{}",
+        calls.join("\n")
+    );
+    assert!(
+        last(&calls, "fdatasync(") < last(&calls, "linkat("),
+        "{}",
+        calls.join("\n")
+    );
+    assert!(
+        last(&calls, "linkat(") < last(&calls, "fsync("),
+        "{}",
+        calls.join("\n")
+    );
+}
+
+#[test]
+fn a_hidden_name_is_gone_before_the_directory_is_synced() {
+    let temporary = tempfile::tempdir().expect("a temporary directory can be made");
+    let directory = temporary.path().join("volume");
+    std::fs::create_dir(&directory).expect("a directory can be made");
+    let calls = trace(&directory, true);
+    let directory_sync = format!("{}>)", directory.display());
+    assert_order(
+        &calls,
+        &[
+            ("creation", &["openat(", "\".lsvd-new.", "O_EXCL"]),
+            ("write", &["write"]),
+            ("sync of the file", &["fdatasync(", ".lsvd-new.", "= 0"]),
+            (
+                "link",
+                &["linkat(", "\".lsvd-new.", "\"data.00000000\"", "= 0"],
+            ),
+            (
+                "removal of the hidden name",
+                &["unlinkat(", "\".lsvd-new.", "= 0"],
+            ),
+            ("sync of the directory", &["fsync(", &directory_sync, "= 0"]),
+        ],
+    );
+    assert!(
+        last(&calls, "write") < last(&calls, "fdatasync("),
+        "{}",
+        calls.join("\n")
+    );
+}

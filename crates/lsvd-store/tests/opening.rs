@@ -1,0 +1,186 @@
+//! Opening a directory: what is refused, with which message, and what is cleaned up.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use bytes::Bytes;
+use lsvd::ErrorKind;
+use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd_store::LocalDirectory;
+use pollster::block_on;
+use tempfile::TempDir;
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory can be made")
+}
+
+#[test]
+fn an_absent_directory_is_made_but_not_its_parents() {
+    let scratch = scratch();
+    let path = scratch.path().join("a");
+    LocalDirectory::create_empty(&path).unwrap();
+    assert!(path.is_dir());
+    assert_eq!(
+        fs::read_dir(&path).unwrap().count(),
+        0,
+        "opening leaves nothing behind"
+    );
+
+    let deep = scratch.path().join("b/c");
+    let error = LocalDirectory::create_empty(&deep).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let expected = format!(
+        "cannot make directory {}: its parent directory does not exist; make that first, or choose \
+         another path",
+        deep.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(
+        LocalDirectory::open(&deep).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn a_directory_that_is_not_empty_is_refused_and_left_alone() {
+    let scratch = scratch();
+    fs::write(scratch.path().join("data.00000000"), "x").unwrap();
+    let error = LocalDirectory::create_empty(scratch.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotEmpty);
+    let expected = format!(
+        "directory {} is not empty (1 entries, one is \"data.00000000\"); choose another, or \
+         remove what is in it",
+        scratch.path().display()
+    );
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(
+        fs::read(scratch.path().join("data.00000000")).unwrap(),
+        b"x"
+    );
+    LocalDirectory::open(scratch.path()).unwrap();
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_removed_and_hides_from_everyone() {
+    let scratch = scratch();
+    let left = scratch.path().join(".lsvd-new.123.4");
+    fs::write(&left, "half").unwrap();
+    let store = LocalDirectory::create_empty(scratch.path()).unwrap();
+    assert!(!left.exists());
+    fs::write(&left, "half").unwrap();
+    assert_eq!(block_on(store.list()).unwrap(), []);
+    LocalDirectory::open(scratch.path()).unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_file_is_no_directory() {
+    let scratch = scratch();
+    let path = scratch.path().join("file");
+    fs::write(&path, "x").unwrap();
+    for result in [
+        LocalDirectory::create_empty(&path),
+        LocalDirectory::open(&path),
+    ] {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("not a directory; choose another path"),
+            "{error}"
+        );
+    }
+    let below = LocalDirectory::create_empty(path.join("x")).unwrap_err();
+    assert_eq!(below.kind(), ErrorKind::InvalidArgument, "{below}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused_when_it_is_opened() {
+    // The superuser may write everywhere but in /proc; everyone else is stopped by the mode.
+    let scratch = scratch();
+    let path = scratch.path().join("read-only");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).unwrap();
+    let writable = fs::write(path.join("x"), "").is_ok();
+    let path = if writable { "/proc/self".into() } else { path };
+    let error = LocalDirectory::open(&path).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("cannot create files in directory"),
+        "{error}"
+    );
+    if !writable {
+        assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+    }
+}
+
+#[test]
+fn impossible_names_are_refused_and_reach_no_file() {
+    let scratch = scratch();
+    let path = scratch.path().join("volume");
+    let store = LocalDirectory::create_empty(&path).unwrap();
+    fs::write(scratch.path().join("outside"), "secret").unwrap();
+    let long = "x".repeat(256);
+    for name in [
+        "",
+        ".",
+        "..",
+        "../outside",
+        "a/b",
+        "/etc/passwd",
+        ".hidden",
+        "a\0b",
+        &long,
+    ] {
+        let body = vec![Bytes::from_static(b"x")];
+        let results = [
+            block_on(store.put(name, body)).err(),
+            block_on(store.get(name)).err(),
+            block_on(store.get_range(name, 0..1)).err(),
+            block_on(store.delete(name)).err(),
+        ];
+        for error in results {
+            assert_eq!(
+                error.unwrap().kind(),
+                StoreErrorKind::Permission,
+                "{name:?}"
+            );
+        }
+        assert!(store.try_get_range(name, 0, &mut [0]).is_none(), "{name:?}");
+    }
+    assert_eq!(fs::read(scratch.path().join("outside")).unwrap(), b"secret");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+}
+
+#[test]
+fn what_was_just_written_is_read_at_once() {
+    let scratch = scratch();
+    let store = LocalDirectory::create_empty(scratch.path()).unwrap();
+    let body: Vec<u8> = (0..100_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    block_on(store.put("data.00000000", vec![Bytes::from(body.clone())])).unwrap();
+    let mut buffer = [0; 4096];
+    match store.try_get_range("data.00000000", 5000, &mut buffer) {
+        Some(answer) => answer.unwrap(),
+        // tmpfs cannot say what is there at once; a disk's file system can.
+        None => assert!(is_tmpfs(scratch.path()), "a read of new data had to wait"),
+    }
+    if !is_tmpfs(scratch.path()) {
+        assert_eq!(buffer, body[5000..9096]);
+    }
+    assert!(
+        store
+            .try_get_range("data.00000000", 99_000, &mut buffer)
+            .is_none()
+    );
+    assert!(
+        store
+            .try_get_range("data.00000001", 0, &mut buffer)
+            .is_none()
+    );
+}
+
+fn is_tmpfs(path: &std::path::Path) -> bool {
+    rustix::fs::statfs(path).expect("it exists").f_type == 0x0102_1994
+}
