@@ -2,6 +2,7 @@
 //!
 //! The server knows a [`BlockDevice`] and nothing of what is behind it.
 
+pub mod client;
 mod device;
 mod errno;
 mod export;
