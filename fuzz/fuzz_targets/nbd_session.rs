@@ -46,7 +46,11 @@ fn client_bytes(input: &[u8]) -> Vec<u8> {
             // The front of a request, short or extended, and what the input says.
             4 | 5 => {
                 let extended = kind & 7 == 5;
-                let magic = if extended { MAGIC_EXTENDED_REQUEST } else { MAGIC_REQUEST };
+                let magic = if extended {
+                    MAGIC_EXTENDED_REQUEST
+                } else {
+                    MAGIC_REQUEST
+                };
                 out.extend_from_slice(&magic.to_be_bytes());
                 let mut header = [0; 28];
                 let field = |at: usize| bytes.get(at).copied().unwrap_or(0);

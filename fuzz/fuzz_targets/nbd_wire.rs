@@ -33,7 +33,11 @@ fn decode(bytes: &[u8]) {
         request.encode(&mut again).expect("it was decoded");
         assert_eq!(again, bytes);
     }
-    for mode in [ReplyMode::Simple, ReplyMode::Structured, ReplyMode::Extended] {
+    for mode in [
+        ReplyMode::Simple,
+        ReplyMode::Structured,
+        ReplyMode::Extended,
+    ] {
         if let Ok(Some(header)) = RequestHeader::decode(mode, bytes) {
             let mut again = Vec::new();
             header.encode(mode, &mut again).expect("it was decoded");
