@@ -1,7 +1,8 @@
 //! An NBD server (and small client) over any block device.
 //!
-//! The server knows a [`BlockDevice`] and nothing of what is behind it.
+#![doc = include_str!("../README.md")]
 
+pub mod client;
 mod device;
 mod errno;
 mod export;

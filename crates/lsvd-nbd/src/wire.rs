@@ -50,3 +50,6 @@ pub(crate) fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
 pub(crate) fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
     take(bytes).map(u64::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests;
