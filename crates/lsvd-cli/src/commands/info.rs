@@ -41,7 +41,8 @@ const FIRST_READ_BYTES: u64 = 4096;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = volume::start_runtime()?;
-    let store = arguments.url.open()?;
+    let store = arguments.url.open();
+    let store = store.map_err(|error| Failure::failed(error.to_string()))?;
     let summary = runtime.block_on(summarize(store.as_ref()))?;
     let text = if arguments.json {
         summary.json()

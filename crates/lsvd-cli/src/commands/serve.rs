@@ -129,11 +129,12 @@ async fn serve(
     };
     let server = Server::new([export], limits)
         .map_err(|error| Failure::failed(format!("cannot serve the volume: {error}")))?;
+    // Clients that come at once wait in the socket's queue.
+    announce(&uri)?;
     let accepting = Handle::current().spawn({
         let server = server.clone();
         async move { server.serve(listener).await }
     });
-    announce(&uri)?;
     tracing::info!(uri, volume = %volume.uuid(), "serving");
     signals.next().await;
     tracing::info!("closing");

@@ -97,7 +97,9 @@ impl VolumeArguments {
 
     /// Opens the store of a new volume, which must be empty.
     pub(crate) fn create_store(&self, runtime: &Handle) -> Result<Arc<dyn ObjectStore>, Failure> {
-        let store = self.url.create_empty()?;
+        // Whatever the reason: a place that does not serve is no wrong usage.
+        let store = self.url.create_empty();
+        let store = store.map_err(|error| Failure::failed(error.to_string()))?;
         let Some(latency) = self.store_latency else {
             return Ok(store);
         };

@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod bad_input;
 mod bench;
 mod fio;
 mod fs;

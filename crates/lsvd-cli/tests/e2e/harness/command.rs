@@ -1,9 +1,10 @@
 //! Commands with a time limit, and what they said.
 
-use std::process::{Command, Output};
+use std::fs::File;
+use std::process::{Command, Output, Stdio};
 
-/// Seconds after which a client that hangs is killed: far above what the slowest needs.
-const LIMIT_SECONDS: &str = "600";
+/// Seconds after which a command that hangs is killed: far above what the slowest needs.
+const LIMIT_SECONDS: u32 = 600;
 
 /// A command that has ended.
 #[derive(Debug)]
@@ -17,9 +18,13 @@ pub(crate) struct Ended {
 /// A client of Debian's. The system's folders come first in its path: another Python than the
 /// system's lacks the module of libnbd.
 pub(crate) fn client(program: &str) -> Command {
+    within(LIMIT_SECONDS, program)
+}
+
+fn within(seconds: u32, program: &str) -> Command {
     let mut command = Command::new("timeout");
     command
-        .args(["--kill-after=5", LIMIT_SECONDS, program])
+        .args(["--kill-after=5", &seconds.to_string(), program])
         .env("PATH", "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C.UTF-8");
     command
@@ -27,7 +32,12 @@ pub(crate) fn client(program: &str) -> Command {
 
 /// The program under test.
 pub(crate) fn lsvd() -> Command {
-    let mut command = client(env!("CARGO_BIN_EXE_lsvd"));
+    lsvd_within(LIMIT_SECONDS)
+}
+
+/// The same, killed after so many seconds: for what must fail at once and would otherwise serve.
+pub(crate) fn lsvd_within(seconds: u32) -> Command {
+    let mut command = within(seconds, env!("CARGO_BIN_EXE_lsvd"));
     command.env_remove("LSVD_LOG");
     command
 }
@@ -40,6 +50,15 @@ impl Ended {
             .output()
             .unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
         Self::from_output(output, shown)
+    }
+
+    /// The same with standard output going to a file.
+    pub(crate) fn run_into(command: &mut Command, stdout: File) -> Self {
+        let shown = format!("{command:?}");
+        command.stdout(stdout).stderr(Stdio::piped());
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+        Self::from_output(child.wait_with_output().unwrap(), shown)
     }
 
     /// Runs a command that must end well.

@@ -1,4 +1,4 @@
-//! A served volume as a block device of the kernel: nbdfuse, a loop device, mounts.
+//! Mounts that end with the test: a served volume by way of nbdfuse and a loop device, and tmpfs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -130,5 +130,26 @@ impl Drop for Attached {
             drop(self.nbdfuse.kill());
             drop(self.nbdfuse.wait());
         }
+    }
+}
+
+/// A filesystem in memory, small on purpose. Dropping it undoes the mount.
+#[derive(Debug)]
+pub(crate) struct MemoryMount(PathBuf);
+
+impl MemoryMount {
+    /// Mounts one at `at`, which is made, with these options.
+    pub(crate) fn new(at: &Path, options: &str) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let mut mount = client("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
+        Ended::success(&mut mount);
+        Self(at.to_path_buf())
+    }
+}
+
+impl Drop for MemoryMount {
+    fn drop(&mut self) {
+        drop(client("umount").arg("-l").arg(&self.0).status());
     }
 }

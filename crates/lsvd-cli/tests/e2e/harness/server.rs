@@ -119,14 +119,19 @@ impl Server {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
-    /// Waits for the end, which somebody must have asked for, and gives back the directory. Nothing
-    /// but the line with the URI may be on standard output.
-    pub(crate) fn wait(mut self) -> (Ended, ObjectDirectory) {
+    /// Waits for the end, which somebody must have asked for. Nothing but the line with the URI
+    /// may be on standard output.
+    pub(crate) fn wait_for_end(&mut self) -> Ended {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "", "serve printed more than its URI");
         let output = self.child.take().unwrap().wait_with_output().unwrap();
-        let ended = Ended::from_output(output, "lsvd serve".to_owned());
+        Ended::from_output(output, "lsvd serve".to_owned())
+    }
+
+    /// The same, and gives back the directory.
+    pub(crate) fn wait(mut self) -> (Ended, ObjectDirectory) {
+        let ended = self.wait_for_end();
         let empty = ObjectDirectory::new();
         (ended, std::mem::replace(&mut self.directory, empty))
     }
