@@ -5,6 +5,7 @@
 
 mod figures;
 mod inprocess;
+mod map;
 mod nbd;
 mod process;
 
@@ -21,12 +22,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
+    Map(map::Arguments),
     Inprocess(inprocess::Arguments),
     Nbd(nbd::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().benchmark {
+        Benchmark::Map(arguments) => map::run(&arguments),
         Benchmark::Inprocess(arguments) => inprocess::run(&arguments),
         Benchmark::Nbd(arguments) => nbd::run(&arguments),
     };
