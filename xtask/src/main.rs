@@ -1,2 +1,81 @@
-//! Project chores.
-fn main() {}
+//! `cargo x`: the project's chores, each a list of steps.
+//!
+//! `cargo x test` installs what the tests need and runs them all; `cargo x ci` adds every other
+//! check a change must pass. Everything runs on a plain machine with a Rust toolchain.
+
+mod bench;
+mod ci;
+mod fuzz;
+mod needs;
+mod step;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo x",
+    about = "Project chores: tests, benchmarks, fuzzing, checks"
+)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what the tests need, then run all of them: unit, model, end to end, documentation
+    Test,
+    /// All that a change must pass: format, tidiness, clippy, documentation, fuzzing, tests
+    Ci {
+        /// Seconds of fuzzing for each target; 0 leaves it out
+        #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+        fuzz_seconds: u64,
+    },
+    /// The rules of the sources that no compiler checks
+    Tidy,
+    /// Benchmarks beside other systems
+    Bench(bench::Arguments),
+    /// Fuzz the decoders
+    Fuzz {
+        /// Minutes for each target
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Only this target
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// The long read-after-write run: 100 million sectors checked under threads
+    Stress,
+    /// The filesystem tests with a large tree instead of the small one
+    Fs {
+        /// Mebibytes of files to take
+        #[arg(long, default_value_t = 1200)]
+        mebibytes: u64,
+        /// Directories to take them from
+        #[arg(default_values = ["/usr"])]
+        trees: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().chore {
+        Chore::Test => test::all(),
+        Chore::Ci { fuzz_seconds } => ci::all(fuzz_seconds),
+        Chore::Tidy => tidy::check(),
+        Chore::Bench(arguments) => bench::run_chosen(&arguments),
+        Chore::Fuzz { minutes, target } => fuzz::run(minutes * 60, target.as_deref()),
+        Chore::Stress => test::stress(),
+        Chore::Fs { mebibytes, trees } => test::filesystem(mebibytes, &trees),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("cargo x: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

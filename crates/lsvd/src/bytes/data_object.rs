@@ -49,6 +49,25 @@ mod at {
 
 const _: () = assert!(at::CRC.end == FIXED_HEADER_BYTES);
 
+/// The fields of the fixed header by name, in order and without gaps: what `docs/format.md` shows.
+pub const FIELDS: [(&str, Range<usize>); 15] = [
+    ("magic", at::MAGIC),
+    ("version", at::VERSION),
+    ("kind", at::KIND..at::KIND + 1),
+    ("reserved 1", at::RESERVED_1..at::RESERVED_1 + 1),
+    ("header length", at::HEADER_LEN),
+    ("volume", at::VOLUME),
+    ("id", at::ID),
+    ("predecessor", at::PREDECESSOR),
+    ("write id", at::WRITE_ID),
+    ("wall time", at::WALL_TIME),
+    ("persisted", at::PERSISTED),
+    ("data length", at::DATA_LEN),
+    ("entry count", at::ENTRY_COUNT),
+    ("reserved 2", at::RESERVED_2),
+    ("header CRC", at::CRC),
+];
+
 /// Everything about a data object but its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataHeader {

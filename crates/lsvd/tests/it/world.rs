@@ -12,17 +12,17 @@ use lsvd::doors::store::ObjectStore;
 use lsvd::words::name::ObjectName;
 use lsvd::{EphemeralOptions, Volume};
 
-pub const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// One runtime for all tests: they are about volumes, not about starting threads.
-pub fn runtime() -> Arc<dyn Runtime> {
+pub(crate) fn runtime() -> Arc<dyn Runtime> {
     static RUNTIME: LazyLock<Arc<TokioRuntime>> =
         LazyLock::new(|| Arc::new(TokioRuntime::start(2).unwrap()));
     Arc::clone(&*RUNTIME) as Arc<dyn Runtime>
 }
 
 /// Small objects and a small window, so that everything fills up and overlaps soon.
-pub fn small(size: u64) -> EphemeralOptions {
+pub(crate) fn small(size: u64) -> EphemeralOptions {
     EphemeralOptions {
         object_size: MIB,
         window: 2,
@@ -32,18 +32,18 @@ pub fn small(size: u64) -> EphemeralOptions {
     }
 }
 
-pub fn open(store: Arc<dyn ObjectStore>, options: EphemeralOptions) -> Volume {
+pub(crate) fn open(store: Arc<dyn ObjectStore>, options: EphemeralOptions) -> Volume {
     Volume::open_ephemeral(store, runtime(), options).unwrap()
 }
 
-pub fn read(volume: &Volume, offset: u64, len: usize) -> Vec<u8> {
+pub(crate) fn read(volume: &Volume, offset: u64, len: usize) -> Vec<u8> {
     let mut buffer = vec![0xee; len];
     volume.read(offset, &mut buffer).unwrap();
     buffer
 }
 
 /// The data objects of a store, in order of their numbers.
-pub fn objects(store: &dyn ObjectStore) -> BTreeMap<u64, ObjectName> {
+pub(crate) fn objects(store: &dyn ObjectStore) -> BTreeMap<u64, ObjectName> {
     let listed = pollster::block_on(store.list()).unwrap();
     let names = listed
         .iter()
@@ -51,14 +51,14 @@ pub fn objects(store: &dyn ObjectStore) -> BTreeMap<u64, ObjectName> {
     names.map(|name| (name.id.as_u64(), name)).collect()
 }
 
-pub fn get(store: &dyn ObjectStore, name: ObjectName) -> Vec<u8> {
+pub(crate) fn get(store: &dyn ObjectStore, name: ObjectName) -> Vec<u8> {
     pollster::block_on(store.get(&name.to_string()))
         .unwrap()
         .to_vec()
 }
 
 /// What the volume would be if all its objects were replayed in order: what recovery will see.
-pub fn replay(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
+pub(crate) fn replay(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
     let mut disk = vec![0; usize::try_from(size).unwrap()];
     for (expected, (number, name)) in (0..).zip(objects(store)) {
         assert_eq!(number, expected, "the stream has a hole");

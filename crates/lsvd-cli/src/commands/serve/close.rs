@@ -1,0 +1,69 @@
+//! The orderly end of a server: requests in work are finished, memory is stored, within a time.
+
+use std::io::Write;
+use std::time::Duration;
+
+use lsvd::Volume;
+use lsvd_nbd::{Drained, Server};
+use tokio::time::{Instant, interval_at, sleep, timeout_at};
+
+use crate::failure::Failure;
+
+/// How often a close that takes long says so.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long to wait before a close that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Ends `server` and closes `volume`, or fails when `limit` is over.
+pub(super) async fn in_order(
+    server: &Server,
+    volume: &Volume,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let closing = close(server, volume, started + limit);
+    tokio::pin!(closing);
+    let mut progress = interval_at(started + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut closing => return outcome,
+            now = progress.tick() => show(now - started, limit),
+        }
+    }
+}
+
+async fn close(server: &Server, volume: &Volume, deadline: Instant) -> Result<(), Failure> {
+    if let Drained::Cut(count) = server.shutdown(deadline - Instant::now()).await {
+        tracing::warn!(count, "connections were cut: their requests took too long");
+    }
+    let mut last_error = None;
+    let stored = timeout_at(deadline, async {
+        // A store that fails is tried for as long as we may.
+        while let Err(error) = volume.close_async().await {
+            last_error = Some(error);
+            sleep(RETRY_PAUSE).await;
+        }
+    });
+    if stored.await.is_ok() {
+        return Ok(());
+    }
+    let cause = last_error.map_or("the store is too slow".to_owned(), |error| {
+        error.to_string()
+    });
+    Err(Failure::failed(format!(
+        "what was in memory could not be stored in time, and is lost ({cause}); a longer \
+         --drain-timeout waits longer"
+    )))
+}
+
+fn show(elapsed: Duration, limit: Duration) {
+    let seconds = elapsed.as_secs();
+    // Whoever cannot read standard error has to do without.
+    drop(writeln!(
+        std::io::stderr(),
+        "lsvd: closing: storing what is in memory, {seconds} s of at most {limit:?}; a second \
+         signal ends at once"
+    ));
+}

@@ -1,0 +1,157 @@
+//! A server under test: one process, one socket, one directory of objects.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::Ended;
+
+/// A temporary directory with a place for objects and one for the socket.
+#[derive(Debug)]
+pub(crate) struct ObjectDirectory(TempDir);
+
+impl ObjectDirectory {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Where the objects go; absent until the server makes it.
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.0.path().join("vol")
+    }
+
+    /// Where the socket goes.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.path().join("s")
+    }
+
+    /// For files of the test itself.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Names of the objects.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.objects()).unwrap();
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+        entries
+            .map(|entry| name(entry).into_string().unwrap())
+            .collect()
+    }
+}
+
+/// A running server. Dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Option<Child>,
+    stdout: BufReader<ChildStdout>,
+    uri: String,
+    directory: ObjectDirectory,
+}
+
+impl Server {
+    /// A server on a unix socket with these arguments, and a volume of `size`.
+    pub(crate) fn start(size: &str, arguments: &[&str]) -> Self {
+        Self::start_in(ObjectDirectory::new(), size, arguments)
+    }
+
+    /// The same in a directory that the test has prepared.
+    pub(crate) fn start_in(directory: ObjectDirectory, size: &str, arguments: &[&str]) -> Self {
+        let mut command = Self::command(&directory, size);
+        command.arg("--socket").arg(directory.socket());
+        command.args(arguments);
+        Self::spawn(directory, command)
+    }
+
+    /// The same on TCP, at a port that the system chooses.
+    pub(crate) fn start_tcp(size: &str) -> Self {
+        let directory = ObjectDirectory::new();
+        let mut command = Self::command(&directory, size);
+        command.args(["--listen", "127.0.0.1:0"]);
+        Self::spawn(directory, command)
+    }
+
+    fn command(directory: &ObjectDirectory, size: &str) -> Command {
+        // Not under `timeout`, which would stand between us and the process to be signalled.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lsvd"));
+        command.env_remove("LSVD_LOG");
+        command.arg("serve").arg(directory.objects());
+        command.args(["--ephemeral", "--create", size]);
+        command
+    }
+
+    fn spawn(directory: ObjectDirectory, mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut uri = String::new();
+        stdout.read_line(&mut uri).unwrap();
+        if !uri.ends_with('\n') {
+            let output = child.wait_with_output().unwrap();
+            panic!(
+                "no server: {}",
+                Ended::from_output(output, format!("{command:?}"))
+            );
+        }
+        uri.pop();
+        Self {
+            child: Some(child),
+            stdout,
+            uri,
+            directory,
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    pub(crate) fn directory(&self) -> &ObjectDirectory {
+        &self.directory
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    /// Waits for the end, which somebody must have asked for. Nothing but the line with the URI
+    /// may be on standard output.
+    pub(crate) fn wait_for_end(&mut self) -> Ended {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "serve printed more than its URI");
+        let output = self.child.take().unwrap().wait_with_output().unwrap();
+        Ended::from_output(output, "lsvd serve".to_owned())
+    }
+
+    /// The same, and gives back the directory.
+    pub(crate) fn wait(mut self) -> (Ended, ObjectDirectory) {
+        let ended = self.wait_for_end();
+        let empty = ObjectDirectory::new();
+        (ended, std::mem::replace(&mut self.directory, empty))
+    }
+
+    /// An orderly close that must succeed without a word.
+    pub(crate) fn close(self) -> ObjectDirectory {
+        self.signal(Signal::TERM);
+        let (ended, directory) = self.wait();
+        let ended = ended.assert_code(0);
+        assert_eq!(ended.stderr, "", "{ended}");
+        directory
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // The test has failed already where these do.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

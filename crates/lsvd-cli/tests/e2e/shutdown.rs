@@ -1,0 +1,199 @@
+//! How `lsvd serve` ends: in order, at once, by force; and what is left then.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use lsvd::bytes::data_object::DataHeader;
+use lsvd::bytes::entry::EntryKind;
+use lsvd::words::name::ObjectName;
+use rustix::process::Signal;
+
+use crate::harness::{Ended, ObjectDirectory, Server, client};
+
+/// Writes 4 KiB blocks over and over, each stamped with its number, several in flight, until the
+/// connection dies. Prints how many were answered of those before the first that was not.
+const STAMPING: &str = "
+import struct
+BLOCKS = 4096
+flying = {}
+answered = set()
+def stamp(number):
+    return nbd.Buffer.from_bytearray(bytearray(struct.pack('<Q', number) * 512))
+number = 0
+try:
+    while True:
+        while len(flying) < 16:
+            data = stamp(number)
+            flying[h.aio_pwrite(data, number % BLOCKS * 4096)] = (number, data)
+            number += 1
+        h.poll(-1)
+        for cookie in list(flying):
+            if h.aio_command_completed(cookie):
+                answered.add(flying.pop(cookie)[0])
+except nbd.Error:
+    pass
+count = 0
+while count in answered:
+    count += 1
+print(count)
+";
+
+/// The newest stamp of each block, as the objects in `directory` tell it.
+fn stamps(directory: &Path) -> BTreeMap<u64, u64> {
+    let mut objects: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|name| ObjectName::parse(&name).unwrap_or_else(|| panic!("{name} is no object")))
+        .collect();
+    objects.sort_unstable_by_key(|name| name.id);
+    let mut newest = BTreeMap::new();
+    for name in objects {
+        let bytes = fs::read(directory.join(name.to_string())).unwrap();
+        let header = DataHeader::decode(&bytes).unwrap();
+        let data = data_area(&header, &bytes);
+        for entry in &header.entries {
+            let EntryKind::Write(offset) = entry.kind else {
+                panic!("nothing but writes was sent: {entry:?}");
+            };
+            let at = usize::try_from(offset.bytes()).unwrap();
+            let stamp = u64::from_le_bytes(data[at..at + 8].try_into().unwrap());
+            newest.insert(entry.range.start.0 / 8, stamp);
+        }
+    }
+    newest
+}
+
+/// The data of an object without the checksums between its blocks.
+fn data_area(header: &DataHeader, object: &[u8]) -> Vec<u8> {
+    use lsvd::bytes::block::{BLOCK_BYTES, STORED_BLOCK_BYTES};
+    let start = header.layout().unwrap().header_len() as usize;
+    object[start..]
+        .chunks(STORED_BLOCK_BYTES)
+        .flat_map(|stored| &stored[..BLOCK_BYTES])
+        .copied()
+        .collect()
+}
+
+#[test]
+fn all_that_was_answered_is_stored_when_a_server_under_load_is_told_to_end() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = Server::start(
+            "16M",
+            &["--object-size", "1M", "--store-latency", "5ms..10ms"],
+        );
+        let mut writer = client("nbdsh");
+        writer.args(["-u", server.uri(), "-c", STAMPING]);
+        let writer = writer
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        server.signal(signal);
+        let (ended, directory) = server.wait();
+        ended.assert_code(0);
+        let writer = Ended::from_output(writer.wait_with_output().unwrap(), "writer".to_owned());
+        let answered: u64 = writer
+            .stdout
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{writer}"));
+        assert!(answered > 100, "too little load to say anything: {writer}");
+        let stored = stamps(&directory.objects());
+        for number in answered.saturating_sub(4096)..answered {
+            let newest = stored.get(&(number % 4096)).copied();
+            assert!(
+                newest >= Some(number),
+                "write {number} of {answered}: {newest:?} is stored"
+            );
+        }
+        assert!(!directory.socket().exists(), "the socket is still there");
+    }
+}
+
+/// A server with data that its store does not take within four seconds.
+fn stuck_server(arguments: &[&str]) -> Server {
+    let slow = ["--store-latency", "4s", "--seal-timeout", "1ms"];
+    let server = Server::start("16M", &[&slow[..], arguments].concat());
+    let write = "h.pwrite(b'x' * 65536, 0)";
+    Ended::success(client("nbdsh").args(["-u", server.uri(), "-c", write]));
+    server
+}
+
+#[track_caller]
+fn assert_failed_close(server: Server, message: &str) -> ObjectDirectory {
+    let (ended, directory) = server.wait();
+    let ended = ended.assert_code(1);
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("lsvd: ") && last.contains(message),
+        "{ended}"
+    );
+    assert!(!directory.socket().exists(), "the socket is still there");
+    directory
+}
+
+#[test]
+fn a_second_signal_ends_a_server_at_once() {
+    let server = stuck_server(&[]);
+    server.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(500));
+    server.signal(Signal::TERM);
+    let started = Instant::now();
+    assert_failed_close(server, "second signal");
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn closing_is_bounded_and_says_how_far_it_is() {
+    let server = stuck_server(&["--drain-timeout", "1500ms"]);
+    server.signal(Signal::TERM);
+    let started = Instant::now();
+    let (ended, _) = server.wait();
+    let ended = ended.assert_code(1);
+    assert!(ended.stderr.contains("closing"), "no progress in {ended}");
+    assert!(ended.stderr.contains("--drain-timeout"), "{ended}");
+    let took = started.elapsed();
+    assert!((1..4).contains(&took.as_secs()), "{took:?}");
+}
+
+#[test]
+fn an_idle_client_does_not_keep_a_server_from_ending() {
+    let server = Server::start("16M", &[]);
+    let mut idle = client("nbdsh");
+    idle.args(["-u", server.uri(), "-c", "import time; time.sleep(60)"]);
+    let mut idle = idle.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    server.close();
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+}
+
+#[test]
+fn the_socket_of_a_killed_server_is_taken_over() {
+    let server = Server::start("16M", &[]);
+    server.signal(Signal::KILL);
+    let (_, directory) = server.wait();
+    assert!(
+        directory.socket().exists(),
+        "a killed server cannot remove its socket"
+    );
+    fs::remove_dir_all(directory.objects()).unwrap();
+    let server = Server::start_in(directory, "16M", &[]);
+    Ended::success(client("nbdinfo").arg(server.uri()));
+    let directory = server.close();
+    assert!(!directory.socket().exists(), "the socket is still there");
+}

@@ -1,0 +1,147 @@
+//! Where connections come from: unix sockets and TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Unix {
+        listener: UnixListener,
+        file: SocketFile,
+    },
+    Tcp {
+        listener: TcpListener,
+        address: SocketAddr,
+    },
+}
+
+/// The socket's file, removed when its listener goes.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another server may have put its own there.
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| meta.dev() == self.device && meta.ino() == self.inode);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), "the socket's file stays: {error}");
+        }
+    }
+}
+
+/// An accepted connection.
+pub(crate) enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Listener {
+    /// Binds a unix socket. A socket file that nobody listens on any more is replaced; one that
+    /// is in use, or a file of another kind, is an error.
+    ///
+    /// # Errors
+    /// The socket cannot be bound. Has to be called within a Tokio runtime.
+    pub async fn unix(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        if let Ok(meta) = std::fs::symlink_metadata(&path) {
+            if !meta.file_type().is_socket() {
+                let message = format!("{} exists and is not a socket", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+            match UnixStream::connect(&path).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(&path)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => {
+                    let message = format!("a server listens on {} already", path.display());
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+                }
+            }
+        }
+        let listener = UnixListener::bind(&path)?;
+        let meta = std::fs::symlink_metadata(&path)?;
+        let file = SocketFile {
+            path,
+            device: meta.dev(),
+            inode: meta.ino(),
+        };
+        Ok(Self {
+            kind: Kind::Unix { listener, file },
+        })
+    }
+
+    /// Binds a TCP socket: `HOST:PORT`, port 0 for a free one.
+    ///
+    /// # Errors
+    /// The socket cannot be bound. Has to be called within a Tokio runtime.
+    pub async fn tcp(address: impl tokio::net::ToSocketAddrs) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            kind: Kind::Tcp { listener, address },
+        })
+    }
+
+    /// The bound address, if it is TCP.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Unix { .. } => None,
+            Kind::Tcp { address, .. } => Some(*address),
+        }
+    }
+
+    /// The NBD URI of an export behind this socket.
+    #[must_use]
+    pub fn uri(&self, export: &str) -> String {
+        match &self.kind {
+            Kind::Unix { file, .. } => {
+                let path = file.path.to_string_lossy();
+                format!("nbd+unix:///{}?socket={}", escape(export), escape(&path))
+            }
+            Kind::Tcp { address, .. } if export.is_empty() => format!("nbd://{address}"),
+            Kind::Tcp { address, .. } => format!("nbd://{address}/{}", escape(export)),
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        match &self.kind {
+            Kind::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Kind::Tcp { listener, .. } => {
+                let stream = listener.accept().await?.0;
+                // Replies are gathered before they are sent: nothing is won by waiting for more.
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// Percent-encodes what has a meaning of its own in a URI.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~:@".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

@@ -1,0 +1,119 @@
+//! The end of a server: what is in work is finished, what comes later is refused.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lsvd_nbd::client::{Client, ClientError, ClientOptions};
+use lsvd_nbd::wire::ReplyMode;
+use lsvd_nbd::{Drained, Listener, MemoryDevice};
+use tokio::sync::Semaphore;
+
+use crate::device::TestDevice;
+use crate::setup::{MIB, Raw, connect, server, soon};
+
+#[tokio::test]
+async fn requests_in_work_are_finished() {
+    let device = Arc::new(TestDevice {
+        gate: Some(Semaphore::new(0)),
+        ..TestDevice::new(MIB)
+    });
+    let server = server(Arc::clone(&device));
+    let client = connect(&server, ReplyMode::Structured).await;
+    let idle = connect(&server, ReplyMode::Simple).await;
+    let halfway = Raw::greet(&server, 3).await;
+    let held = tokio::spawn({
+        let client = client.clone();
+        async move { client.write(0, &[1; 512]).await }
+    });
+    // The write is in work when this later request is answered.
+    client.read(1, 512).await.expect_err("unaligned");
+    let stopping = tokio::spawn({
+        let server = server.clone();
+        async move { server.shutdown(Duration::from_secs(20)).await }
+    });
+    halfway.hangs_up().await;
+    assert!(matches!(soon(idle.flush()).await, Err(ClientError::Closed)));
+    assert!(!stopping.is_finished(), "a request is in work");
+    device.gate.as_ref().expect("a gate").add_permits(1);
+    soon(held)
+        .await
+        .expect("it runs")
+        .expect("the write is answered");
+    assert_eq!(soon(stopping).await.expect("it runs"), Drained::All);
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_never_ends_is_cut_off() {
+    let device = Arc::new(TestDevice {
+        gate: Some(Semaphore::new(0)),
+        ..TestDevice::new(MIB)
+    });
+    let server = server(device);
+    let client = connect(&server, ReplyMode::Structured).await;
+    let held = tokio::spawn({
+        let client = client.clone();
+        async move { client.write(0, &[1; 512]).await }
+    });
+    client.read(1, 512).await.expect_err("unaligned");
+    let began = Instant::now();
+    let drained = soon(server.shutdown(Duration::from_millis(200))).await;
+    assert_eq!(drained, Drained::Cut(1));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let answer = soon(held).await.expect("it runs");
+    assert!(matches!(answer, Err(ClientError::Closed)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn listeners_end_and_leave_no_socket_file() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("nbd.sock");
+    let server = server(Arc::new(MemoryDevice::new(MIB)));
+    let unix = Listener::unix(&path).await.expect("bound");
+    assert!(unix.uri("").starts_with("nbd+unix:///?socket=/"));
+    let tcp = Listener::tcp("127.0.0.1:0").await.expect("bound");
+    let address = tcp.tcp_address().expect("TCP");
+    assert_eq!(tcp.uri("a b"), format!("nbd://{address}/a%20b"));
+    let serving = [unix, tcp].map(|listener| {
+        let server = server.clone();
+        tokio::spawn(async move { server.serve(listener).await })
+    });
+
+    let options = ClientOptions::default();
+    let one = soon(Client::unix(&path, &options))
+        .await
+        .expect("connected");
+    let other = soon(Client::tcp(address, &options))
+        .await
+        .expect("connected");
+    one.write(0, &[3; 512]).await.expect("a write");
+    assert_eq!(other.read(0, 512).await.expect("a read"), [3; 512]);
+
+    let taken = Listener::unix(&path).await.expect_err("it is in use");
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+    let drained = soon(server.shutdown(Duration::from_secs(20))).await;
+    assert_eq!(drained, Drained::All);
+    for serving in serving {
+        soon(serving).await.expect("it ends");
+    }
+    assert!(!path.exists());
+    Client::tcp(address, &options)
+        .await
+        .expect_err("nobody listens");
+}
+
+#[tokio::test]
+async fn a_socket_file_that_nobody_listens_on_is_replaced_and_other_files_are_kept() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("nbd.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+    assert!(path.exists(), "a killed server leaves its file");
+    let listener = Listener::unix(&path).await.expect("bound");
+    drop(listener);
+    std::fs::write(&path, "mine").expect("written");
+    let refused = Listener::unix(&path)
+        .await
+        .expect_err("a file of another kind");
+    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(&path).expect("read"), b"mine");
+}

@@ -1,0 +1,62 @@
+//! Benchmarks: built with optimisation, beside other systems in the same run.
+
+use clap::{Args, ValueEnum};
+
+use crate::needs;
+use crate::step::{Outcome, cargo, run};
+
+/// What to measure; arguments behind `--` go to the benchmark (try `-- --help`).
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Which one
+    #[arg(value_enum, default_value_t = Which::All)]
+    which: Which,
+
+    /// Arguments of the benchmark
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// The extent map beside the standard library's tree
+    Map,
+    /// Writes inside the process beside the disk's own bandwidth
+    Inprocess,
+    /// NBD beside qemu-nbd and nbdkit
+    Nbd,
+    /// All of them
+    All,
+}
+
+pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
+    let chosen: &[&str] = match arguments.which {
+        Which::Map => &["map"],
+        Which::Inprocess => &["inprocess"],
+        Which::Nbd => &["nbd"],
+        Which::All => &["map", "inprocess", "nbd"],
+    };
+    if arguments.which != Which::Map {
+        needs::install()?;
+        // They measure the program and the null device that stand beside them.
+        let mut build = cargo(&["build", "--release", "-p", "lsvd-cli"]);
+        run("build lsvd", &mut build)?;
+    }
+    if matches!(arguments.which, Which::Nbd | Which::All) {
+        let mut build = cargo(&["build", "--release", "-p", "lsvd-nbd", "--example", "null"]);
+        run("build the null device", &mut build)?;
+    }
+    for name in chosen {
+        let mut bench = cargo(&[
+            "run",
+            "--release",
+            "--quiet",
+            "-p",
+            "lsvd-bench",
+            "--",
+            name,
+        ]);
+        run(&format!("bench {name}"), bench.args(&arguments.rest))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! What a change must pass, cheap steps first, the tests last.
+
+use crate::step::{Outcome, cargo, run, timed};
+use crate::{fuzz, needs, test, tidy};
+
+pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
+    run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    timed("tidy", tidy::check)?;
+    needs::install()?;
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+    run("clippy", clippy.args(["--", "-D", "warnings"]))?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    if fuzz_seconds > 0 {
+        match fuzz::unavailable() {
+            None => fuzz::run(fuzz_seconds, None)?,
+            Some(reason) => eprintln!("\n== fuzzing is left out: {reason}"),
+        }
+    }
+    test::all()
+}
