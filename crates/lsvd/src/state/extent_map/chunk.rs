@@ -14,6 +14,12 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    pub(super) const fn new() -> Self {
+        Self {
+            extents: Vec::new(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.extents.len()
     }
@@ -44,8 +50,13 @@ impl Chunk {
     }
 
     /// Maps `new`, and reports what it overwrites.
-    pub(super) fn insert(&mut self, new: Piece, displaced: impl FnMut(Piece)) {
+    pub(super) fn insert(&mut self, new: Piece, mut displaced: impl FnMut(Piece)) {
         let first = self.first_ending_behind(new.start);
+        if let Some(old) = self.exactly(first, new) {
+            displaced(old);
+            self.extents[first] = PackedExtent::pack(new);
+            return;
+        }
         let mut window = first..self.report_overlap(first, new.start..new.end, displaced);
         let mut parts = Replacement::default();
 
@@ -133,6 +144,18 @@ impl Chunk {
             }
         }
         low + extents[low..high].partition_point(|extent| extent.start() <= at)
+    }
+
+    /// The extent at `index`, if `new` can take its place alone: the same sectors, and nothing on
+    /// either side to merge with.
+    fn exactly(&self, index: usize, new: Piece) -> Option<Piece> {
+        let old = self.extents.get(index)?.unpack();
+        let same = old.start == new.start && old.end == new.end;
+        let previous = index.checked_sub(1).map(|index| self.extents[index]);
+        let next = self.extents.get(index + 1);
+        let alone = !previous.is_some_and(|previous| previous.unpack().continues_into(new))
+            && !next.is_some_and(|next| new.continues_into(next.unpack()));
+        (same && alone).then_some(old)
     }
 
     /// Reports the parts of extents from index `first` on that lie in `range`; returns the index

@@ -10,13 +10,13 @@ use super::chunk::Chunk;
 use super::detached::Detached;
 use super::packed::Piece;
 
-const LEAF_LEN: usize = 16;
+const LEAF_LEN: usize = 64;
 pub(super) const LEAF_CHUNKS: u64 = LEAF_LEN as u64;
-const BRANCH_LEAVES: u64 = 1 << 11;
+const BRANCH_LEAVES: u64 = 1 << 10;
 pub(super) const BRANCH_CHUNKS: u64 = BRANCH_LEAVES * LEAF_CHUNKS;
 
 /// Neighbouring chunks of a stripe. A leaf without extents is freed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leaf {
     extents: u64,
     chunks: [Chunk; LEAF_LEN],
@@ -205,6 +205,13 @@ impl Tally {
 }
 
 impl Leaf {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            extents: 0,
+            chunks: [const { Chunk::new() }; LEAF_LEN],
+        })
+    }
+
     fn tally(&self) -> Tally {
         let chunks: usize = self.chunks.iter().map(Chunk::heap_bytes).sum();
         Tally {
@@ -256,7 +263,7 @@ fn leaf_or_new<'a>(
     });
     branch[l].get_or_insert_with(|| {
         tally.heap_bytes += bytes_of::<Leaf>(1);
-        Box::default()
+        Leaf::new()
     })
 }
 
@@ -265,9 +272,15 @@ fn change(leaf: &mut Leaf, chunk: usize, tally: &mut Tally, change: impl FnOnce(
     let chunk = &mut leaf.chunks[chunk];
     let (extents, heap_bytes) = (chunk.len() as u64, chunk.heap_bytes() as u64);
     change(chunk);
-    leaf.extents = leaf.extents + chunk.len() as u64 - extents;
-    tally.extents = tally.extents + chunk.len() as u64 - extents;
-    tally.heap_bytes = tally.heap_bytes + chunk.heap_bytes() as u64 - heap_bytes;
+    let (extents_now, heap_bytes_now) = (chunk.len() as u64, chunk.heap_bytes() as u64);
+    // Most writes overwrite an extent exactly; they need not wait for the line of the count.
+    if extents_now != extents {
+        leaf.extents = leaf.extents + extents_now - extents;
+        tally.extents = tally.extents + extents_now - extents;
+    }
+    if heap_bytes_now != heap_bytes {
+        tally.heap_bytes = tally.heap_bytes + heap_bytes_now - heap_bytes;
+    }
 }
 
 fn detach_from_branch(

@@ -22,6 +22,8 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::sync::Mutex;
 use crate::words::limits::VOLUME_BYTES_MAX;
 use crate::words::units::{Extent, Lba, LbaRange, Location, SECTOR_BYTES};
@@ -93,11 +95,18 @@ impl ExtentMap {
         // Chunks are taken in ascending order, except that those whose stripes start again at
         // the first one come before: one order for all, so that no two threads wait in a circle.
         let wrapped = (first_stripe + count).saturating_sub(STRIPES);
-        let mut stripes: smallvec::SmallVec<[_; 2]> = (0..wrapped)
-            .chain(first_stripe..first_stripe + count - wrapped)
-            .map(|stripe| self.stripe(stripe).lock())
-            .collect();
-        stripes.rotate_left(index_of(wrapped));
+        let mut stripes = SmallVec::new();
+        if count == 1 {
+            stripes.push(self.stripe(first_stripe).lock());
+        } else {
+            let behind = first_stripe..first_stripe + count - wrapped;
+            stripes.extend(
+                (0..wrapped)
+                    .chain(behind)
+                    .map(|stripe| self.stripe(stripe).lock()),
+            );
+            stripes.rotate_left(index_of(wrapped));
+        }
         LockedRange {
             range,
             sectors: self.sectors,
