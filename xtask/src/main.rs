@@ -50,6 +50,8 @@ enum Chore {
     },
     /// The long read-after-write run: 100 million sectors checked under threads
     Stress,
+    /// Batch, map and map M under a scheduler that tries out interleavings
+    Shuttle,
     /// The filesystem tests with a large tree instead of the small one
     Fs {
         /// Mebibytes of files to take
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run_chosen(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::run(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
+        Chore::Shuttle => test::shuttle(),
         Chore::Fs { mebibytes, trees } => test::filesystem(mebibytes, &trees),
     };
     match outcome {

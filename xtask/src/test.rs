@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use crate::needs;
-use crate::step::{Outcome, cargo, run, timed};
+use crate::step::{Outcome, cargo, root, run, timed};
 
 /// Installs what is missing, then runs every test of the workspace and of its documentation.
 pub(crate) fn all() -> Outcome {
@@ -25,11 +25,26 @@ pub(crate) fn all() -> Outcome {
     Ok(())
 }
 
+/// Sector checks of the long run.
+const STRESS_CHECKS: &str = "100000000";
+
 /// The long read-after-write run.
 pub(crate) fn stress() -> Outcome {
-    let mut command = cargo(&["test", "--release", "-p", "lsvd", "--test", "stress"]);
-    command.args(["--", "--ignored", "--nocapture"]);
+    let mut command = cargo(&["test", "--release", "-p", "lsvd", "--test", "it"]);
+    command
+        .args(["--", "stress::", "--nocapture"])
+        .env("LSVD_STRESS_CHECKS", STRESS_CHECKS);
     run("read-after-write stress", &mut command)
+}
+
+/// The engine under a scheduler that tries out interleavings. Its locks are others then, so it is
+/// another build, in a folder of its own: it would throw the usual one away.
+pub(crate) fn shuttle() -> Outcome {
+    let mut command = cargo(&["test", "--release", "-p", "lsvd", "--test", "shuttle"]);
+    command
+        .env("RUSTFLAGS", "--cfg shuttle")
+        .env("CARGO_TARGET_DIR", root().join("target/shuttle"));
+    run("every schedule", &mut command)
 }
 
 /// The filesystem tests with a large tree.
