@@ -13,6 +13,7 @@ static char buffer[1 << 20], before[1 << 20], after[1 << 20];
 static void settings(const char *directory) {
     char occupied[4096];
 
+    CHECK(setenv("LSVD_DIR", directory, 1) == 0);
     /* A mistyped variable is no silent default, and a mended one is all that it takes. */
     CHECK(setenv("LSVD_SIEZ", "8M", 1) == 0);
     CHECK_FAILS(lsvd_read(0, 512, buffer), -EINVAL, "LSVD_SIEZ");

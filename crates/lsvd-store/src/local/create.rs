@@ -1,6 +1,6 @@
 //! Creating an object so that its name appears only when its bytes are on the disk.
 //!
-//! write → sync the file → link it exclusively → sync the directory. The exclusive link is the one
+//! write -> sync the file -> link it exclusively -> sync the directory. The exclusive link is the one
 //! thing that decides a race of creators.
 
 use std::os::fd::{AsRawFd, OwnedFd};
