@@ -102,7 +102,7 @@ impl ObjectStore for Bandwidth {
         self.inner.delete(name)
     }
 
-    fn location(&self) -> String {
-        self.inner.location()
+    fn url(&self) -> String {
+        self.inner.url()
     }
 }

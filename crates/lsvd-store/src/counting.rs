@@ -171,7 +171,7 @@ impl ObjectStore for Counting {
         })
     }
 
-    fn location(&self) -> String {
-        self.inner.location()
+    fn url(&self) -> String {
+        self.inner.url()
     }
 }

@@ -165,7 +165,7 @@ impl Faulty {
         request: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let failed = |kind| {
-            let object = format!("{object} in {}", self.location());
+            let object = format!("{object} in {}", self.url());
             StoreError::new(kind, verb.as_str(), object).because("a fault was injected")
         };
         match fault {
@@ -187,7 +187,7 @@ impl Faulty {
         if let Some(Fault::Truncate(bytes)) = fault
             && bytes < range.end
         {
-            let object = format!("{name} in {}", self.location());
+            let object = format!("{name} in {}", self.url());
             return Err(StoreError::new(StoreErrorKind::Truncated, "read", object)
                 .because("a fault was injected"));
         }
@@ -310,7 +310,7 @@ impl ObjectStore for Faulty {
         })
     }
 
-    fn location(&self) -> String {
-        self.inner.location()
+    fn url(&self) -> String {
+        self.inner.url()
     }
 }

@@ -174,8 +174,8 @@ impl ObjectStore for Latency {
         })
     }
 
-    fn location(&self) -> String {
-        self.inner.location()
+    fn url(&self) -> String {
+        self.inner.url()
     }
 }
 

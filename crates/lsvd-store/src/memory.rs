@@ -165,7 +165,7 @@ impl ObjectStore for MemoryStore {
         })
     }
 
-    fn location(&self) -> String {
+    fn url(&self) -> String {
         "memory://".to_owned()
     }
 }

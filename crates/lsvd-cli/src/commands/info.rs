@@ -5,7 +5,7 @@ mod summary;
 use std::io::Write;
 
 use clap::Args;
-use lsvd::bytes::data_object::{DataHeader, FIXED_HEADER_BYTES, HeaderError};
+use lsvd::bytes::data_object::{DataHeader, FIXED_HEADER_BYTES, ObjectError};
 use lsvd::doors::store::{ListedObject, ObjectStore, StoreError};
 use lsvd::words::name::ObjectName;
 use lsvd_store::StoreUrl;
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn summarize(store: &dyn ObjectStore) -> Result<Summary, Failure> {
-    let mut summary = Summary::new(store.location());
+    let mut summary = Summary::new(store.url());
     let mut objects = Vec::new();
     for listed in store.list().await.map_err(Failure::from)? {
         match ObjectName::parse(&listed.name) {
@@ -99,7 +99,7 @@ async fn read_header(
         .await
         .map_err(show)?;
     let mut decoded = DataHeader::decode(&bytes);
-    if let Err(HeaderError::Truncated { needed }) = decoded
+    if let Err(ObjectError::Truncated { needed }) = decoded
         && needed as u64 <= listed.bytes
     {
         let all = 0..needed as u64;

@@ -148,7 +148,7 @@ impl ObjectStore for LocalDirectory {
         self.run(move |shared| shared.delete(&name))
     }
 
-    fn location(&self) -> String {
+    fn url(&self) -> String {
         self.shared.path.display().to_string()
     }
 }

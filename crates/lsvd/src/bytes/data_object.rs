@@ -79,9 +79,9 @@ pub struct DataHeader {
     pub predecessor: Option<ObjectId>,
     /// Random bits that tell this very object from any other under the same name.
     pub write_id: u128,
-    /// When the batch was sealed: nanoseconds since the Unix epoch, for people.
+    /// When its upload began: nanoseconds since the Unix epoch, for people.
     pub wall_time_ns: u64,
-    /// The last data object known to be persisted when the batch was sealed.
+    /// The last data object known to be persisted when its upload began.
     pub persisted: Option<ObjectId>,
     /// Bytes of the data area that are in use, a multiple of 512.
     pub data_len: u64,
@@ -100,7 +100,7 @@ impl DataHeader {
     ///
     /// # Errors
     /// When there are more entries, or more data, than an object can hold.
-    pub fn layout(&self) -> Result<Layout, HeaderError> {
+    pub fn layout(&self) -> Result<Layout, ObjectError> {
         Layout::new(self.entries.len(), self.data_len)
     }
 
@@ -108,9 +108,9 @@ impl DataHeader {
     ///
     /// # Errors
     /// When there are more entries, or more data, than an object can hold.
-    pub fn encode(&self) -> Result<Vec<u8>, HeaderError> {
+    pub fn encode(&self) -> Result<Vec<u8>, ObjectError> {
         let header_len = self.layout()?.header_len;
-        let entry_count = u32::try_from(self.entries.len()).map_err(|_| HeaderError::Entries)?;
+        let entry_count = u32::try_from(self.entries.len()).map_err(|_| ObjectError::Entries)?;
         let id_or_none = |id: Option<ObjectId>| id.map_or(NO_OBJECT, ObjectId::as_u64);
         let mut bytes = vec![0; FIXED_HEADER_BYTES];
         bytes.reserve_exact(self.entries.len() * ENTRY_BYTES);
@@ -137,23 +137,25 @@ impl DataHeader {
     /// Reads a header back from the first bytes of an object; `bytes` may go on behind it.
     ///
     /// # Errors
-    /// What does not check. [`HeaderError::Truncated`] says how many bytes it needs.
-    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+    /// What does not check. [`ObjectError::Truncated`] says how many bytes it needs.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ObjectError> {
         let header_len = Self::len_of(bytes)?;
         let header = bytes
             .get(..header_len)
-            .ok_or(HeaderError::Truncated { needed: header_len })?;
+            .ok_or(ObjectError::Truncated { needed: header_len })?;
         let (fixed, entries) = header.split_at(FIXED_HEADER_BYTES);
         let mut crc = crc32c::crc32c(&fixed[..at::CRC.start]);
         crc = crc32c::crc32c_append(crc, &[0; 4]);
         crc = crc32c::crc32c_append(crc, entries);
         if crc != u32_at(fixed, at::CRC) {
-            return Err(HeaderError::Checksum);
+            return Err(ObjectError::Checksum);
         }
         // From here on the bytes are what somebody wrote; what does not hold now was written so.
-        let reserved_zero = fixed[at::RESERVED_1] == 0 && fixed[at::RESERVED_2] == [0; 16];
-        if !reserved_zero || fixed[at::KIND] != ObjectKind::Data as u8 {
-            return Err(HeaderError::Kind(fixed[at::KIND]));
+        if fixed[at::KIND] != ObjectKind::Data as u8 {
+            return Err(ObjectError::Kind(fixed[at::KIND]));
+        }
+        if fixed[at::RESERVED_1] != 0 || fixed[at::RESERVED_2] != [0; 16] {
+            return Err(ObjectError::Reserved);
         }
         let object_or_none = |id| (id != NO_OBJECT).then(|| ObjectId::from_u64(id));
         let this = Self {
@@ -170,60 +172,98 @@ impl DataHeader {
         Ok(this)
     }
 
+    /// Whether it is the header of this object of this volume.
+    ///
+    /// # Errors
+    /// [`ObjectError::Identity`] where it belongs somewhere else.
+    pub fn check_identity(&self, volume: VolumeUuid, name: ObjectName) -> Result<(), ObjectError> {
+        if self.volume == volume && self.name() == name {
+            Ok(())
+        } else {
+            Err(ObjectError::Identity {
+                volume: self.volume,
+                name: self.name(),
+            })
+        }
+    }
+
+    /// Reads a whole object: its header, its exact length and the checksum of every block.
+    ///
+    /// # Errors
+    /// What does not check.
+    pub fn decode_object(bytes: &[u8]) -> Result<Self, ObjectError> {
+        let this = Self::decode(bytes)?;
+        let layout = this.layout()?;
+        if bytes.len() as u64 != layout.object_len() {
+            return Err(ObjectError::ObjectLength {
+                expected: layout.object_len(),
+                found: bytes.len() as u64,
+            });
+        }
+        let place = Place::of(this.volume, this.name());
+        let blocks = bytes[layout.header_len() as usize..].chunks(STORED_BLOCK_BYTES);
+        for (number, block) in (0..).zip(blocks) {
+            if place.verify(number, block).is_none() {
+                return Err(ObjectError::Block(number));
+            }
+        }
+        Ok(this)
+    }
+
     /// Reads the length of the whole header, in bytes, from its fixed part.
     ///
     /// # Errors
-    /// [`HeaderError::Truncated`] where the fixed part is not all there; else what is wrong.
-    pub fn len_of(bytes: &[u8]) -> Result<usize, HeaderError> {
+    /// [`ObjectError::Truncated`] where the fixed part is not all there; else what is wrong.
+    pub fn len_of(bytes: &[u8]) -> Result<usize, ObjectError> {
         let fixed = bytes
             .get(..FIXED_HEADER_BYTES)
-            .ok_or(HeaderError::Truncated {
+            .ok_or(ObjectError::Truncated {
                 needed: FIXED_HEADER_BYTES,
             })?;
         if fixed[at::MAGIC] != MAGIC {
-            return Err(HeaderError::Magic);
+            return Err(ObjectError::Magic);
         }
         let version = u16::from_le_bytes(array_at(fixed, at::VERSION));
         if version != VERSION {
-            return Err(HeaderError::Version(version));
+            return Err(ObjectError::Version(version));
         }
         // Lengths are checked against each other before anything is read with them: the checksum
         // can only be computed once the length is believed.
         let entry_count = u32_at(fixed, at::ENTRY_COUNT) as usize;
         let layout = Layout::new(entry_count, u64_at(fixed, at::DATA_LEN))?;
         if u32_at(fixed, at::HEADER_LEN) != layout.header_len {
-            return Err(HeaderError::Length);
+            return Err(ObjectError::Length);
         }
         Ok(layout.header_len as usize)
     }
 
     /// Data of the entries lies in the data area, in order and without overlap.
-    fn check_entries(&self) -> Result<(), HeaderError> {
+    fn check_entries(&self) -> Result<(), ObjectError> {
         let mut free = 0;
         for entry in &self.entries {
             if let EntryKind::Write(offset) = entry.kind {
                 if u64::from(offset.0) < free {
-                    return Err(HeaderError::Entries);
+                    return Err(ObjectError::Entries);
                 }
                 free = u64::from(offset.0) + entry.data_sectors();
             }
         }
         if free * SECTOR_BYTES > self.data_len {
-            Err(HeaderError::Entries)
+            Err(ObjectError::Entries)
         } else {
             Ok(())
         }
     }
 }
 
-fn decode_entries(bytes: &[u8]) -> Result<Vec<Entry>, HeaderError> {
+fn decode_entries(bytes: &[u8]) -> Result<Vec<Entry>, ObjectError> {
     let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
     if !rest.is_empty() {
-        return Err(HeaderError::Entries);
+        return Err(ObjectError::Entries);
     }
     entries
         .iter()
-        .map(|entry| Entry::decode(entry).ok_or(HeaderError::Entries))
+        .map(|entry| Entry::decode(entry).ok_or(ObjectError::Entries))
         .collect()
 }
 
@@ -239,17 +279,17 @@ impl Layout {
     ///
     /// # Errors
     /// When an object cannot hold as much.
-    pub fn new(entry_count: usize, data_len: u64) -> Result<Self, HeaderError> {
+    pub fn new(entry_count: usize, data_len: u64) -> Result<Self, ObjectError> {
         if entry_count > ENTRIES_MAX {
-            return Err(HeaderError::Entries);
+            return Err(ObjectError::Entries);
         }
         if data_len > OBJECT_BYTES_MAX || !data_len.is_multiple_of(SECTOR_BYTES) {
-            return Err(HeaderError::DataLength(data_len));
+            return Err(ObjectError::DataLength(data_len));
         }
         let header_len = u32::try_from(FIXED_HEADER_BYTES + entry_count * ENTRY_BYTES)
-            .map_err(|_| HeaderError::Entries)?;
+            .map_err(|_| ObjectError::Entries)?;
         let block_count = u32::try_from(data_len.div_ceil(BLOCK_BYTES as u64))
-            .map_err(|_| HeaderError::DataLength(data_len))?;
+            .map_err(|_| ObjectError::DataLength(data_len))?;
         Ok(Self {
             header_len,
             block_count,
@@ -357,9 +397,9 @@ fn u64_at(bytes: &[u8], range: Range<usize>) -> u64 {
     u64::from_le_bytes(array_at(bytes, range))
 }
 
-/// Why bytes are not a data object's header.
+/// Why bytes are not a data object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderError {
+pub enum ObjectError {
     /// The bytes end before the header does.
     Truncated {
         /// Length that is needed, as far as it is known.
@@ -369,8 +409,10 @@ pub enum HeaderError {
     Magic,
     /// A version that this program does not read.
     Version(u16),
-    /// Not a data object, or reserved bytes that are not zero.
+    /// Not a data object.
     Kind(u8),
+    /// Reserved bytes are not zero.
+    Reserved,
     /// The lengths in the header contradict one another.
     Length,
     /// A data length that no object has.
@@ -379,9 +421,25 @@ pub enum HeaderError {
     Checksum,
     /// The entry list is not one that is ever written.
     Entries,
+    /// It belongs to another object than the one that was asked for.
+    Identity {
+        /// The volume that the header names.
+        volume: VolumeUuid,
+        /// The name that it gives itself.
+        name: ObjectName,
+    },
+    /// The object is shorter or longer than its header says.
+    ObjectLength {
+        /// Length that the header says, in bytes.
+        expected: u64,
+        /// Length that it has.
+        found: u64,
+    },
+    /// The checksum of this block does not match.
+    Block(u32),
 }
 
-impl fmt::Display for HeaderError {
+impl fmt::Display for ObjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated { needed } => {
@@ -402,11 +460,19 @@ impl fmt::Display for HeaderError {
             Self::DataLength(len) => write!(f, "a data length of {len} bytes is impossible"),
             Self::Checksum => f.write_str("the checksum of the header does not match"),
             Self::Entries => f.write_str("the entry list is not valid"),
+            Self::Reserved => f.write_str("reserved bytes of the header are not zero"),
+            Self::Identity { volume, name } => {
+                write!(f, "it is object {name} of volume {volume}")
+            }
+            Self::ObjectLength { expected, found } => {
+                write!(f, "it is {found} bytes long and should be {expected}")
+            }
+            Self::Block(block) => write!(f, "the checksum of block {block} does not match"),
         }
     }
 }
 
-impl std::error::Error for HeaderError {}
+impl std::error::Error for ObjectError {}
 
 #[cfg(test)]
 mod tests;

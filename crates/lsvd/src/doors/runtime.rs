@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
+
 use super::BoxFuture;
+use super::store::{ObjectStore, StoreError, StoreErrorKind};
 
 mod tokio;
 
@@ -24,6 +27,26 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Time since the Unix epoch, for people: it may jump.
     fn wall_clock(&self) -> Duration;
 
-    /// Uniformly random bits; used for identities, not for secrets.
+    /// Random bits, at least 120 of them; used for identities, not for secrets.
     fn random(&self) -> u128;
+}
+
+/// Waits for a request to a store, but not longer than `patience`.
+///
+/// # Errors
+/// The store's, or [`StoreErrorKind::Unavailable`] when no answer came in time.
+pub async fn within<T>(
+    runtime: &dyn Runtime,
+    patience: Duration,
+    store: &dyn ObjectStore,
+    request: impl Future<Output = Result<T, StoreError>> + Unpin,
+) -> Result<T, StoreError> {
+    match select(request, runtime.sleep(patience)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => {
+            let kind = StoreErrorKind::Unavailable;
+            let error = StoreError::new(kind, "get an answer from", store.url());
+            Err(error.because(format!("none came within {} s", patience.as_secs())))
+        }
+    }
 }

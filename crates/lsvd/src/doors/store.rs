@@ -7,6 +7,7 @@ use std::ops::Range;
 use ::bytes::Bytes;
 
 use super::BoxFuture;
+use crate::words::error::ErrorKind;
 
 /// A flat namespace of immutable objects.
 ///
@@ -54,7 +55,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Where the objects are, as people write it: a path or a URL. For messages.
-    fn location(&self) -> String;
+    fn url(&self) -> String;
 }
 
 /// A row of [`ObjectStore::list`].
@@ -83,6 +84,20 @@ pub enum StoreErrorKind {
     /// Anything else: an I/O error, a timeout, a connection that broke. Whether the request was
     /// carried out is unknown; it may be repeated.
     Unavailable,
+}
+
+impl StoreErrorKind {
+    /// What it means to the user of a volume when a request that must succeed fails so.
+    #[must_use]
+    pub const fn for_user(self) -> ErrorKind {
+        match self {
+            Self::NoSpace => ErrorKind::NoSpace,
+            Self::Permission => ErrorKind::Permission,
+            // An object that was stored whole and is gone, shorter or another was damaged.
+            Self::NotFound | Self::Truncated | Self::AlreadyExists => ErrorKind::Damaged,
+            Self::Unavailable => ErrorKind::Unavailable,
+        }
+    }
 }
 
 /// A failed request to a store: what was asked of which object, where, and why it failed.

@@ -6,7 +6,7 @@ use ::bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::doors::runtime::Runtime;
+use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
 use crate::state::batch::{Batch, Batcher, BufferPool};
 use crate::state::in_flight::InFlight;
@@ -14,7 +14,7 @@ use crate::state::object_table::ObjectTable;
 use crate::state::progress::Progress;
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{PUT_TIMEOUT, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
+use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
 use crate::words::name::ObjectId;
 
 /// Stores the batches of one opening of a volume.
@@ -38,12 +38,33 @@ pub(crate) struct Uploader {
     pub(crate) window: u32,
     /// How long an upload fails before what waits for it fails too.
     pub(crate) retry_timeout: Duration,
+    /// Whether all is stored and nothing more will come; starts as `false`.
+    pub(crate) finished: bool,
+}
+
+impl Drop for Uploader {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // Whoever waits for an upload would wait for ever.
+        let message = "the volume's background work ended before everything was stored: its \
+                       runtime was shut down, or a task of it panicked";
+        self.progress
+            .ended(Error::new(ErrorKind::Unavailable, message));
+        self.pool.returned().notify();
+    }
 }
 
 impl Uploader {
     /// Works until the batcher is closed and everything is stored.
-    pub(crate) async fn run(self) {
-        let this = &self;
+    pub(crate) async fn run(mut self) {
+        self.store_all().await;
+        self.finished = true;
+    }
+
+    async fn store_all(&self) {
+        let this = self;
         let mut running = FuturesUnordered::new();
         loop {
             while let Some(batch) = this.batcher.take_sealed(this.window_end()) {
@@ -92,8 +113,10 @@ impl Uploader {
         body.insert(0, header.clone());
         let started = self.runtime.now();
         let mut pause = RETRY_PAUSE_MIN;
-        while let Err(error) = self.attempt(&name, &header, &body).await {
+        let mut patience = STORE_PATIENCE;
+        while let Err(error) = self.attempt(&name, &header, &body, patience).await {
             tracing::warn!(object = name, %error, "an upload failed and is tried again");
+            // Another's object under our name does not go away by itself.
             let lasting = error.kind() == ErrorKind::Damaged;
             if lasting || self.runtime.now().saturating_sub(started) >= self.retry_timeout {
                 self.progress.stuck(batch.id(), error);
@@ -101,6 +124,7 @@ impl Uploader {
             }
             self.runtime.sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            patience = (patience * 2).min(STORE_PATIENCE_MAX);
         }
         // First the table, then map M: a reader that no longer finds the batch in memory must find
         // where the object's data begins.
@@ -111,9 +135,15 @@ impl Uploader {
 
     /// One PUT. A name that exists with these very bytes is a success: the reply to an earlier
     /// attempt was lost.
-    async fn attempt(&self, name: &str, header: &Bytes, body: &[Bytes]) -> Result<()> {
+    async fn attempt(
+        &self,
+        name: &str,
+        header: &Bytes,
+        body: &[Bytes],
+        patience: Duration,
+    ) -> Result<()> {
         let put = self.store.put(name, body.to_vec());
-        match self.in_time(put).await {
+        match within(&*self.runtime, patience, &*self.store, put).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
                 self.compare(name, header).await
@@ -124,10 +154,8 @@ impl Uploader {
 
     /// The header holds random bits of this opening, so equal headers are the same object.
     async fn compare(&self, name: &str, header: &Bytes) -> Result<()> {
-        let found = self
-            .in_time(self.store.get_range(name, 0..header.len() as u64))
-            .await;
-        let foreign = match found {
+        let get = self.store.get_range(name, 0..header.len() as u64);
+        let foreign = match within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await {
             Ok(found) => found != header,
             Err(error) if error.kind() == StoreErrorKind::Truncated => true,
             Err(error) => return Err(self.failure("read back", name, error)),
@@ -136,35 +164,20 @@ impl Uploader {
             let message = format!(
                 "object {name} in {} exists with other content; another writer uses this place: \
                  end it, and give each volume a place of its own",
-                self.store.location()
+                self.store.url()
             );
             return Err(Error::new(ErrorKind::Damaged, message));
         }
         Ok(())
     }
 
-    async fn in_time<T>(
-        &self,
-        request: impl Future<Output = Result<T, StoreError>> + Unpin,
-    ) -> Result<T, StoreError> {
-        match select(request, self.runtime.sleep(PUT_TIMEOUT)).await {
-            Either::Left((result, _)) => result,
-            Either::Right(_) => {
-                let request = "get an answer from";
-                let error =
-                    StoreError::new(StoreErrorKind::Unavailable, request, self.store.location());
-                Err(error.because(format!("none came within {} s", PUT_TIMEOUT.as_secs())))
-            }
-        }
-    }
-
     fn failure(&self, verb: &str, name: &str, error: StoreError) -> Error {
         let kind = match error.kind() {
-            StoreErrorKind::NoSpace => ErrorKind::NoSpace,
-            StoreErrorKind::Permission => ErrorKind::Permission,
-            _ => ErrorKind::Unavailable,
+            // What is not there yet is not damaged: the directory may come back.
+            StoreErrorKind::NotFound => ErrorKind::Unavailable,
+            kind => kind.for_user(),
         };
-        let place = self.store.location();
+        let place = self.store.url();
         let message = format!(
             "cannot {verb} object {name} in {place}; the data is kept in memory and tried again"
         );

@@ -42,10 +42,4 @@ impl InFlight {
         // Returning a buffer to its pool wakes writers, which is not for under the lock.
         drop(removed);
     }
-
-    /// Number of batches in memory.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.batches.read().len()
-    }
 }

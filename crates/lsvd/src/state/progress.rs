@@ -23,6 +23,15 @@ struct State {
     early: BTreeSet<ObjectId>,
     /// Uploads that failed for so long that nobody is made to wait for them.
     stuck: BTreeMap<ObjectId, Error>,
+    /// Why nothing will be stored any more, if that is so.
+    ended: Option<Error>,
+}
+
+impl State {
+    fn error(&self) -> Option<Error> {
+        let stuck = self.stuck.values().next();
+        self.ended.as_ref().or(stuck).cloned()
+    }
 }
 
 impl Progress {
@@ -34,6 +43,7 @@ impl Progress {
             persisted: None,
             early: BTreeSet::new(),
             stuck: BTreeMap::new(),
+            ended: None,
         };
         Self {
             state: Mutex::new(state),
@@ -64,10 +74,16 @@ impl Progress {
         self.changed.notify();
     }
 
+    /// Nothing is stored any more: what waits fails with `error`, now and for ever.
+    pub fn ended(&self, error: Error) {
+        self.state.lock().ended = Some(error);
+        self.changed.notify();
+    }
+
     /// Why uploads are stuck, if they are: the error of the oldest.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
-        self.state.lock().stuck.values().next().cloned()
+        self.state.lock().error()
     }
 
     /// The oldest object not yet answered.
@@ -93,7 +109,7 @@ impl Progress {
                 if state.persisted.is_some_and(|persisted| persisted >= id) {
                     return Some(Ok(()));
                 }
-                state.stuck.values().next().cloned().map(Err)
+                state.error().map(Err)
             })
             .await
     }

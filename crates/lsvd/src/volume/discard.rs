@@ -53,9 +53,10 @@ impl Shared {
         self.when_there_is_room(|| {
             let mut locked = self.map.lock(range);
             match self.batcher.append(range, entry) {
-                Ok(Some(_slot)) => {
+                Ok(Some(slot)) => {
                     let detached = locked.detach(range);
                     drop(locked);
+                    drop(slot);
                     // Freeing what was mapped takes time; nobody else is to wait for it.
                     drop(detached);
                     Some(Ok(()))

@@ -15,6 +15,7 @@ pub use open::{EphemeralOptions, FlushTarget};
 
 use std::fmt;
 
+use crate::doors::runtime::Runtime;
 use crate::doors::store::ObjectStore;
 use crate::state::batch::{Batcher, BufferPool};
 use crate::state::extent_map::ExtentMap;
@@ -73,6 +74,7 @@ struct Shared {
     objects: Arc<ObjectTable>,
     progress: Arc<Progress>,
     store: Arc<dyn ObjectStore>,
+    runtime: Arc<dyn Runtime>,
     closed: AtomicBool,
 }
 
@@ -124,7 +126,7 @@ impl fmt::Debug for Volume {
         f.debug_struct("Volume")
             .field("uuid", &self.shared.uuid)
             .field("bytes", &self.size())
-            .field("store", &self.shared.store.location())
+            .field("store", &self.shared.store.url())
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::write::Queue;
 use super::{LastClone, Shared, Volume};
 use crate::bytes::block::BLOCK_BYTES;
-use crate::doors::runtime::Runtime;
+use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::ObjectStore;
 use crate::parts::{sealer, uploader::Uploader};
 use crate::state::batch::{Batcher, BufferPool, Identity};
@@ -17,8 +17,8 @@ use crate::sync::atomic::AtomicBool;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
-    ATOMIC_WRITE_BYTES_MAX, OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, SPARE_BUFFERS, VOLUME_BYTES_MAX,
-    VOLUME_BYTES_MIN, WINDOW_MAX,
+    ATOMIC_WRITE_BYTES_MAX, BUFFERS_AT_OPEN, OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, SPARE_BUFFERS,
+    STORE_PATIENCE, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, WINDOW_MAX,
 };
 use crate::words::name::{Epoch, ObjectId, VolumeUuid};
 use crate::words::units::SECTOR_BYTES;
@@ -48,7 +48,8 @@ pub struct EphemeralOptions {
     /// What a flush waits for.
     pub flush: FlushTarget,
     /// How long a failing upload is repeated before flushes, and writes that wait for memory, fail.
-    /// It goes on being repeated, and they succeed again once it got through.
+    /// It goes on being repeated, and they succeed again once it got through. A store that does not
+    /// answer at all counts as failing after a minute.
     pub retry_timeout: Duration,
 }
 
@@ -68,7 +69,11 @@ impl EphemeralOptions {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether a volume can be opened with these settings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`], and what would be right.
+    pub fn check(&self) -> Result<()> {
         let block = BLOCK_BYTES as u64;
         let check = |holds: bool, rule: String| {
             if holds {
@@ -134,7 +139,25 @@ impl Volume {
         options: EphemeralOptions,
     ) -> Result<Self> {
         options.check()?;
-        refuse_unless_empty(&*store).await?;
+        refuse_unless_empty(&*store, &*runtime).await?;
+        let shared = Shared::new(store, runtime, &options);
+        shared.prepare_memory();
+        shared.start_background(&options);
+        let shared = Arc::new(shared);
+        Ok(Self {
+            _last: Arc::new(LastClone(Arc::clone(&shared))),
+            shared,
+        })
+    }
+}
+
+impl Shared {
+    /// A volume on which nothing was written yet.
+    fn new(
+        store: Arc<dyn ObjectStore>,
+        runtime: Arc<dyn Runtime>,
+        options: &EphemeralOptions,
+    ) -> Self {
         let uuid = VolumeUuid::from_u128(runtime.random());
         let identity = Identity {
             volume: uuid,
@@ -144,63 +167,70 @@ impl Volume {
         let first = ObjectId::new(epoch, 0).expect("the first number of the first epoch");
         let in_flight = Arc::new(InFlight::default());
         let objects = Arc::new(ObjectTable::default());
-        let progress = Arc::new(Progress::new(first));
         let buffer_bytes = usize::try_from(options.object_size).expect("checked to be small");
-        let buffers = (options.window + SPARE_BUFFERS) as usize;
-        let pool = BufferPool::new(buffer_bytes, buffers);
-        let batcher = Arc::new(Batcher::new(
+        let pool = BufferPool::new(buffer_bytes, (options.window + SPARE_BUFFERS) as usize);
+        let batcher = Batcher::new(
             identity,
             epoch,
             Arc::clone(&pool),
             Arc::clone(&objects),
             Arc::clone(&in_flight),
-        ));
-        let uploader = Uploader {
-            batcher: Arc::clone(&batcher),
-            pool: Arc::clone(&pool),
-            in_flight: Arc::clone(&in_flight),
-            objects: Arc::clone(&objects),
-            progress: Arc::clone(&progress),
-            store: Arc::clone(&store),
-            runtime: Arc::clone(&runtime),
-            window: options.window,
-            retry_timeout: options.retry_timeout,
-        };
-        runtime.spawn(Box::pin(uploader.run()));
-        let sealer = sealer::run(
-            Arc::clone(&batcher),
-            Arc::clone(&runtime),
-            options.seal_timeout,
         );
-        runtime.spawn(Box::pin(sealer));
         let sectors = options.size / SECTOR_BYTES;
-        let shared = Arc::new(Shared {
+        Self {
             uuid,
             sectors,
             atomic_bytes: buffer_bytes.min(ATOMIC_WRITE_BYTES_MAX),
             flush_target: options.flush,
             map: ExtentMap::new(sectors),
-            batcher,
+            batcher: Arc::new(batcher),
             pool,
             queue: Queue::default(),
             in_flight,
             objects,
-            progress,
+            progress: Arc::new(Progress::new(first)),
             store,
+            runtime,
             closed: AtomicBool::new(false),
-        });
-        Ok(Self {
-            _last: Arc::new(LastClone(Arc::clone(&shared))),
-            shared,
-        })
+        }
+    }
+
+    fn prepare_memory(&self) {
+        let taken: Vec<_> = (0..BUFFERS_AT_OPEN)
+            .map_while(|_| self.pool.try_take())
+            .collect();
+        drop(taken);
+    }
+
+    fn start_background(&self, options: &EphemeralOptions) {
+        let uploader = Uploader {
+            batcher: Arc::clone(&self.batcher),
+            pool: Arc::clone(&self.pool),
+            in_flight: Arc::clone(&self.in_flight),
+            objects: Arc::clone(&self.objects),
+            progress: Arc::clone(&self.progress),
+            store: Arc::clone(&self.store),
+            runtime: Arc::clone(&self.runtime),
+            window: options.window,
+            retry_timeout: options.retry_timeout,
+            finished: false,
+        };
+        self.runtime.spawn(Box::pin(uploader.run()));
+        self.runtime.spawn(Box::pin(sealer::run(
+            Arc::clone(&self.batcher),
+            Arc::clone(&self.pool),
+            Arc::clone(&self.runtime),
+            options.seal_timeout,
+        )));
     }
 }
 
-async fn refuse_unless_empty(store: &dyn ObjectStore) -> Result<()> {
-    let place = store.location();
-    let listed = store.list().await.map_err(|error| {
+async fn refuse_unless_empty(store: &dyn ObjectStore, runtime: &dyn Runtime) -> Result<()> {
+    let place = store.url();
+    let listed = within(runtime, STORE_PATIENCE, store, store.list()).await;
+    let listed = listed.map_err(|error| {
         let message = format!("cannot see whether {place} is empty");
-        Error::new(ErrorKind::Unavailable, message).because(error)
+        Error::new(error.kind().for_user(), message).because(error)
     })?;
     match listed.first() {
         None => Ok(()),

@@ -1,15 +1,17 @@
 //! Reading: `map -> { batch in memory | object in the store | zeroes }`.
 
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Shared, Volume};
 use crate::bytes::block::{BLOCK_BYTES, Place, STORED_BLOCK_BYTES};
 use crate::bytes::data_object::BlockSpan;
-use crate::doors::store::{StoreError, StoreErrorKind};
+use crate::doors::runtime::within;
+use crate::doors::store::StoreError;
 use crate::state::batch::Batch;
 use crate::state::object_table::ObjectRow;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{READ_REQUESTS_MAX, STORE_PATIENCE};
 use crate::words::name::ObjectName;
 use crate::words::units::{DataOffset, LbaRange, Location};
 
@@ -74,7 +76,8 @@ impl Volume {
                 Source::Object(location) => requests.push(self.shared.read_object(location, out)),
             }
         }
-        try_join_all(requests).await.map(drop)
+        let requests = stream::iter(requests).buffer_unordered(READ_REQUESTS_MAX);
+        requests.try_for_each(|()| std::future::ready(Ok(()))).await
     }
 }
 
@@ -132,7 +135,9 @@ impl Shared {
         let span = BlockSpan::new(location.offset, out.len());
         let name = ObjectName::data(row.id);
         let range = span.stored_range(row.header_len);
-        let read = self.store.get_range(&name.to_string(), range).await;
+        let name_in_store = name.to_string();
+        let get = self.store.get_range(&name_in_store, range);
+        let read = within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await;
         let stored = read.map_err(|error| self.read_failure(name, error))?;
         self.extract(name, &span, &stored, out)
     }
@@ -148,7 +153,7 @@ impl Shared {
             let message = format!(
                 "object {name} in {} is damaged: block {block} (data offset {}) does not match its \
                  checksum",
-                self.store.location(),
+                self.store.url(),
                 u64::from(block) * BLOCK_BYTES as u64
             );
             Error::new(ErrorKind::Damaged, message)
@@ -156,13 +161,8 @@ impl Shared {
     }
 
     fn read_failure(&self, name: ObjectName, error: StoreError) -> Error {
-        let kind = match error.kind() {
-            StoreErrorKind::Permission => ErrorKind::Permission,
-            // An object that was stored whole and is gone or shorter was damaged by somebody.
-            StoreErrorKind::NotFound | StoreErrorKind::Truncated => ErrorKind::Damaged,
-            _ => ErrorKind::Unavailable,
-        };
-        let place = self.store.location();
+        let place = self.store.url();
+        let kind = error.kind().for_user();
         Error::new(kind, format!("cannot read object {name} in {place}")).because(error)
     }
 }

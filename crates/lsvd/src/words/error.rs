@@ -88,7 +88,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        let mut cause = self.source();
+        let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();
@@ -103,10 +103,6 @@ impl fmt::Debug for Error {
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
-    }
-}
+/// Its causes are part of what it prints, so it has no [`source`](StdError::source): one who prints
+/// a chain of errors would print them twice.
+impl StdError for Error {}

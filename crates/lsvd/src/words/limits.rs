@@ -32,9 +32,23 @@ pub const WINDOW_MAX: u32 = 64;
 /// upload that ends finds the next at hand.
 pub const SPARE_BUFFERS: u32 = 4;
 
-/// How long a request to a store may take before it is given up and repeated. Far above what any
-/// store needs for the largest object, far below what a person waits.
-pub const PUT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request to a store may take before it is given up. An upload is then repeated, and
+/// each time it is given twice as long, up to [`STORE_PATIENCE_MAX`]: a store that is slow but not
+/// gone gets every object in the end, however large the object and however many share the line.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest time that an upload is given.
+pub const STORE_PATIENCE_MAX: Duration = Duration::from_secs(3600);
+
+/// Most requests to the store that one read has under way.
+pub const READ_REQUESTS_MAX: usize = 64;
+
+/// Most extents that one question about the allocation looks at; the answer ends there.
+pub const ALLOCATION_EXTENTS_MAX: usize = 1 << 16;
+
+/// Buffers that are made when a volume is opened, so that the first writes do not wait for memory:
+/// one to be open and one to follow it.
+pub const BUFFERS_AT_OPEN: u32 = 2;
 
 /// First pause before a failed upload is tried again; it doubles up to the next.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -71,15 +71,6 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// The kind with this number in a header.
-    #[must_use]
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        match value {
-            1 => Some(Self::Data),
-            _ => None,
-        }
-    }
-
     const fn prefix(self) -> &'static str {
         match self {
             Self::Data => "data",

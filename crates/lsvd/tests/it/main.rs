@@ -9,5 +9,6 @@ mod failing_store;
 mod objects;
 mod order;
 mod requests;
+mod runtime;
 mod stress;
 mod world;

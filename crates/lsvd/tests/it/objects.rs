@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsvd::bytes::data_object::{DataHeader, HeaderError};
+use lsvd::bytes::data_object::{DataHeader, ObjectError};
 use lsvd::doors::store::ObjectStore;
+use lsvd::words::name::{ObjectName, VolumeUuid};
 use lsvd::{ErrorKind, FlushTarget};
 use lsvd_store::{LocalDirectory, MemoryStore};
 use proptest::prelude::*;
@@ -118,28 +119,64 @@ fn every_damaged_bit_of_a_stored_block_is_an_error_that_names_the_place() {
     assert_eq!(read(&volume, 0, 4096), data);
 }
 
-#[test]
-fn every_truncation_of_an_object_is_rejected() {
+/// An object with all kinds of entries and more than one block.
+fn sample_object() -> Vec<u8> {
     let store = Arc::new(MemoryStore::new());
     let volume = open(store.clone(), small(MIB));
     volume.write(0, &[6; 5 * 512]).unwrap();
     volume.discard(4096, 4096).unwrap();
+    volume.write_zeroes(8192, 512).unwrap();
     volume.write(8192, &[7; 4096]).unwrap();
     volume.close().unwrap();
-    let object = get(&*store, objects(&*store)[&0]);
-    let header = DataHeader::decode(&object).unwrap();
-    let layout = header.layout().unwrap();
+    get(&*store, objects(&*store)[&0])
+}
+
+#[test]
+fn every_truncation_of_an_object_is_rejected() {
+    let object = sample_object();
+    DataHeader::decode_object(&object).unwrap();
     for len in 0..object.len() {
-        let cut = DataHeader::decode(&object[..len]);
-        if len < layout.header_len() as usize {
-            assert!(matches!(cut, Err(HeaderError::Truncated { .. })), "{len}");
-        } else {
-            assert!(
-                layout.object_len() > len as u64,
-                "the header says that data is missing"
-            );
+        match DataHeader::decode_object(&object[..len]).unwrap_err() {
+            ObjectError::Truncated { needed } => assert!(needed > len),
+            ObjectError::ObjectLength { expected, found } => {
+                assert_eq!((expected, found), (object.len() as u64, len as u64));
+            }
+            other => panic!("cut at {len}: {other}"),
         }
     }
+    let longer = [&object[..], &[0]].concat();
+    assert!(matches!(
+        DataHeader::decode_object(&longer),
+        Err(ObjectError::ObjectLength { .. })
+    ));
+}
+
+#[test]
+fn every_flipped_bit_of_an_object_is_rejected() {
+    let mut object = sample_object();
+    for bit in 0..object.len() * 8 {
+        object[bit / 8] ^= 1 << (bit % 8);
+        assert!(
+            DataHeader::decode_object(&object).is_err(),
+            "bit {bit} flipped"
+        );
+        object[bit / 8] ^= 1 << (bit % 8);
+    }
+    DataHeader::decode_object(&object).unwrap();
+}
+
+#[test]
+fn an_object_of_another_volume_or_name_is_told_apart() {
+    let header = DataHeader::decode_object(&sample_object()).unwrap();
+    header.check_identity(header.volume, header.name()).unwrap();
+    let other = ObjectName::data(header.id.next().unwrap());
+    let error = header.check_identity(header.volume, other).unwrap_err();
+    assert!(error.to_string().contains("data.00000000"), "{error}");
+    assert!(
+        header
+            .check_identity(VolumeUuid::from_u128(1), header.name())
+            .is_err()
+    );
 }
 
 #[test]

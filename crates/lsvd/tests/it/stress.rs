@@ -1,6 +1,7 @@
 //! Read-after-write under threads: overlapping ranges of all sizes, checked sector by sector.
 //!
-//! `LSVD_STRESS_CHECKS` sets how many sector checks one run makes.
+//! `LSVD_STRESS_CHECKS` sets how many sector checks one run makes, `LSVD_STRESS_SEED` repeats the
+//! requests of a run (not the order in which the threads come to make them).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
@@ -185,7 +186,10 @@ fn a_read_sees_every_write_that_returned_before() {
     options.seal_timeout = std::time::Duration::from_millis(20);
     let volume = Volume::open_ephemeral(store, runtime(), options).unwrap();
     let model = Model::new(checks);
-    let seed = u64::from(std::process::id());
+    let seed = match std::env::var("LSVD_STRESS_SEED") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => u64::from(std::process::id()),
+    };
     println!("seed {seed}, {checks} sector checks");
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lsvd::bytes::block::Place;
 use lsvd::bytes::data_object::{BlockSpan, DataHeader};
 use lsvd::bytes::entry::EntryKind;
+use lsvd::doors::BoxFuture;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::ObjectStore;
 use lsvd::words::name::ObjectName;
@@ -63,8 +64,8 @@ pub(crate) fn replay(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
     for (expected, (number, name)) in (0..).zip(objects(store)) {
         assert_eq!(number, expected, "the stream has a hole");
         let object = get(store, name);
-        let header = DataHeader::decode(&object).unwrap();
-        assert_eq!(header.name(), name);
+        let header = DataHeader::decode_object(&object).unwrap();
+        header.check_identity(header.volume, name).unwrap();
         assert_eq!(
             header.predecessor.map(|id| id.as_u64()),
             expected.checked_sub(1)
@@ -89,4 +90,30 @@ pub(crate) fn replay(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
         }
     }
     disk
+}
+
+/// A runtime on which time passes a hundred times as fast.
+#[derive(Debug)]
+pub(crate) struct Hasty(pub(crate) Arc<dyn Runtime>);
+
+impl Runtime for Hasty {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.0.spawn(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep(duration / 100)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now() * 100
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.0.wall_clock()
+    }
+
+    fn random(&self) -> u128 {
+        self.0.random()
+    }
 }

@@ -65,7 +65,7 @@ fn every_truncation_is_rejected() {
     for len in 0..bytes.len() {
         let error = DataHeader::decode(&bytes[..len]).unwrap_err();
         assert!(
-            matches!(error, HeaderError::Truncated { needed } if needed > len),
+            matches!(error, ObjectError::Truncated { needed } if needed > len),
             "{len}: {error}"
         );
     }
@@ -93,18 +93,18 @@ fn a_header_that_checks_but_lies_is_rejected() {
     overlapping.entries[2].kind = EntryKind::Write(DataOffset(7));
     assert_eq!(
         DataHeader::decode(&overlapping.encode().unwrap()),
-        Err(HeaderError::Entries),
+        Err(ObjectError::Entries),
         "overlapping data"
     );
     let mut beyond = sample();
     beyond.data_len = 8 * 512;
     assert_eq!(
         DataHeader::decode(&beyond.encode().unwrap()),
-        Err(HeaderError::Entries)
+        Err(ObjectError::Entries)
     );
     let mut odd = sample();
     odd.data_len = 4700;
-    assert_eq!(odd.encode(), Err(HeaderError::DataLength(4700)));
+    assert_eq!(odd.encode(), Err(ObjectError::DataLength(4700)));
 }
 
 fn entry() -> impl Strategy<Value = Entry> {

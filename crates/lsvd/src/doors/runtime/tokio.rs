@@ -14,13 +14,13 @@ pub struct TokioRuntime {
 }
 
 impl TokioRuntime {
-    /// Starts `worker_threads` threads of its own.
+    /// Starts `worker_threads` threads of its own, at least one.
     ///
     /// # Errors
     /// What the operating system says when threads or an event queue cannot be had.
     pub fn start(worker_threads: usize) -> std::io::Result<Self> {
         let owned = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(worker_threads)
+            .worker_threads(worker_threads.max(1))
             .thread_name("lsvd")
             .enable_all()
             .build()?;

@@ -119,8 +119,9 @@ impl Batcher {
             let Some(buffer) = self.pool.try_take() else {
                 return Ok(None);
             };
-            state.seal();
+            // First what can fail: a batch that is sealed must be announced.
             let mut open = self.open_batch(&mut state, buffer)?;
+            state.seal();
             slot = open.append(range, what, self.entries_max);
             assert!(
                 slot.is_some(),

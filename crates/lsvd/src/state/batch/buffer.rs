@@ -207,6 +207,11 @@ impl Buffer {
     }
 
     fn assert_filled(&self, start: u32, sectors: u32) {
+        let end = start.checked_add(sectors);
+        assert!(
+            end.is_some_and(|end| end <= self.sectors),
+            "sectors behind the end of a batch"
+        );
         for (word, mask) in words_of(start, sectors) {
             let filled = self
                 .filled

@@ -21,6 +21,9 @@ use crate::sync::{Arc, Signal};
 use crate::words::name::{ObjectId, ObjectName};
 use crate::words::units::{DataOffset, ObjectSlot, SECTOR_BYTES};
 
+/// Bit of [`Batch::writers`] that says that no slot is given any more.
+const SEALED: u32 = 1 << 31;
+
 /// One batch, open or sealed. Its identity and every byte it was given stay the same for life.
 #[derive(Debug)]
 pub struct Batch {
@@ -29,7 +32,8 @@ pub struct Batch {
     predecessor: Option<ObjectId>,
     slot: ObjectSlot,
     buffer: PooledBuffer,
-    /// Writers that have a slot and are still copying.
+    /// Writers that have a slot and are still copying, and [`SEALED`]. One word, so that the last
+    /// of the writers and the seal cannot miss each other.
     writers: AtomicU32,
     /// The entry list, once the batch is sealed.
     entries: OnceLock<Vec<Entry>>,
@@ -57,7 +61,7 @@ impl Batch {
 
     /// Waits until the batch is sealed and all its data is there.
     pub async fn filled(&self) {
-        let done = || self.entries.get().is_some() && self.writers.load(Ordering::SeqCst) == 0;
+        let done = || self.writers.load(Ordering::SeqCst) == SEALED;
         self.filled.until(|| done().then_some(())).await;
     }
 
@@ -104,14 +108,14 @@ impl Batch {
 
     /// Ends the batch; called by the batcher, which gives no slot of it afterwards.
     fn seal(&self, entries: Vec<Entry>) {
-        if self.entries.set(entries).is_ok() {
+        if self.entries.set(entries).is_ok() && self.writers.fetch_or(SEALED, Ordering::SeqCst) == 0
+        {
             self.filled.notify();
         }
     }
 
     fn writer_done(&self) {
-        // Paired with `filled`: either the waiter sees the count at zero, or this sees the seal.
-        if self.writers.fetch_sub(1, Ordering::SeqCst) == 1 && self.entries.get().is_some() {
+        if self.writers.fetch_sub(1, Ordering::SeqCst) == SEALED | 1 {
             self.filled.notify();
         }
     }
@@ -125,3 +129,6 @@ impl AsRef<[u8]> for FrozenData {
         self.0.buffer.frozen_blocks()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,21 @@ impl BufferPool {
         self.buffer_bytes / SECTOR
     }
 
+    /// Makes a buffer ahead, unless one is idle already or no more may be made. Touching all its
+    /// memory takes milliseconds, which is not for under the locks that a writer holds.
+    pub fn prepare(&self) {
+        {
+            let mut state = self.state.lock();
+            if !state.idle.is_empty() || state.unmade == 0 {
+                return;
+            }
+            state.unmade -= 1;
+        }
+        let buffer = Buffer::new(self.buffer_bytes);
+        self.state.lock().idle.push(buffer);
+        self.returned.notify();
+    }
+
     /// A buffer, if one is free.
     #[must_use]
     pub fn try_take(self: &Arc<Self>) -> Option<PooledBuffer> {
@@ -97,17 +112,14 @@ impl Drop for PooledBuffer {
             .buffer
             .take()
             .and_then(|buffer| Arc::try_unwrap(buffer).ok());
-        {
-            let mut state = self.pool.state.lock();
-            match reusable {
-                Some(mut buffer) => {
-                    buffer.reset();
-                    state.idle.push(buffer);
-                }
-                // A region of it is still held by a writer that was stopped half way. The memory
-                // goes when that region goes; the pool makes a new one in its place.
-                None => state.unmade += 1,
+        match reusable {
+            Some(mut buffer) => {
+                buffer.reset();
+                self.pool.state.lock().idle.push(buffer);
             }
+            // A region of it is still held by a writer that was stopped half way. The memory
+            // goes when that region goes; the pool makes a new one in its place.
+            None => self.pool.state.lock().unmade += 1,
         }
         self.pool.returned.notify();
     }

@@ -1,0 +1,212 @@
+//! Tasks that are dropped, time that passes, background work that ends, closing under load.
+
+use std::future::Future;
+use std::num::NonZeroU64;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use lsvd::doors::runtime::{Runtime, TokioRuntime};
+use lsvd::doors::store::ObjectStore;
+use lsvd::{ErrorKind, FlushTarget, Volume};
+use lsvd_store::{Bandwidth, Fault, Faulty, MemoryStore, Verb};
+
+use crate::world::{Hasty, MIB, objects, open, read, replay, runtime, small};
+
+const OBJECT: usize = 1 << 20;
+
+fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A client goes away in the middle of its requests: nothing is left locked, counted or queued.
+#[test]
+fn requests_that_are_dropped_half_way_leave_nothing_behind() {
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    store.fail_next(Verb::Put, 2, Fault::Hang);
+    let mut options = small(64 * MIB);
+    options.flush = FlushTarget::Store;
+    let volume = open(store.clone(), options);
+    let mut written = 0;
+    while volume.try_write(written * MIB, &vec![1; OBJECT]).is_some() {
+        written += 1;
+    }
+    {
+        let data = vec![2; OBJECT];
+        let mut first = pin!(volume.write_async(40 * MIB, &data));
+        let mut second = pin!(volume.write_async(41 * MIB, &data));
+        let mut discard = pin!(volume.discard_async(0, MIB));
+        let mut flush = pin!(volume.flush_async());
+        assert!(poll_once(first.as_mut()).is_pending());
+        assert!(poll_once(second.as_mut()).is_pending());
+        assert!(poll_once(discard.as_mut()).is_pending());
+        assert!(poll_once(flush.as_mut()).is_pending());
+    }
+    store.release();
+    volume.write(42 * MIB, &vec![3; OBJECT]).unwrap();
+    volume.flush().unwrap();
+    assert_eq!(
+        read(&volume, 0, 512),
+        [1; 512],
+        "a discard that never began"
+    );
+    assert_eq!(read(&volume, 40 * MIB, OBJECT), vec![0; OBJECT]);
+    assert_eq!(read(&volume, 42 * MIB, OBJECT), vec![3; OBJECT]);
+    {
+        let mut close = pin!(volume.close_async());
+        let _ = poll_once(close.as_mut());
+    }
+    volume.close().unwrap();
+}
+
+/// A request that is never answered is given up and made again.
+#[test]
+fn requests_that_hang_are_repeated() {
+    let memory = Arc::new(MemoryStore::new());
+    let store = Arc::new(Faulty::new(memory.clone()));
+    store.fail_next(Verb::Put, 1, Fault::Hang);
+    let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
+    let volume = Volume::open_ephemeral(store.clone(), hasty, small(MIB)).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    while volume.close().is_err() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(replay(&*memory, 512), [1; 512]);
+
+    let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    let mut options = small(MIB);
+    options.flush = FlushTarget::Store;
+    let volume = Volume::open_ephemeral(store.clone(), hasty, options).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    volume.flush().unwrap();
+    store.fail_next(Verb::Get, 1, Fault::Hang);
+    let error = volume.read(0, &mut [0; 512]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("60 s"), "{error}");
+    assert_eq!(read(&volume, 0, 512), [1; 512]);
+}
+
+/// 16 MiB through a line on which one object takes longer than a store is given at first.
+#[test]
+fn a_store_that_is_slow_gets_everything_in_the_end() {
+    let memory = Arc::new(MemoryStore::new());
+    let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
+    let slow = Bandwidth::new(
+        memory.clone(),
+        hasty.clone(),
+        NonZeroU64::new(12 << 10).unwrap(),
+    );
+    let slow: Arc<dyn ObjectStore> = Arc::new(slow);
+    let mut options = small(4 * MIB);
+    options.window = 1;
+    let volume = Volume::open_ephemeral(slow, hasty, options).unwrap();
+    volume.write(0, &vec![5; OBJECT]).unwrap();
+    let started = Instant::now();
+    while volume.close().is_err() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "it never gets through"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(replay(&*memory, MIB), vec![5; OBJECT]);
+}
+
+/// The threads under the volume go away: whoever waits is told, for ever.
+#[test]
+fn when_the_background_work_ends_nobody_waits_for_it() {
+    let threads = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Arc::new(TokioRuntime::on(threads.handle().clone()));
+    let mut options = small(64 * MIB);
+    options.flush = FlushTarget::Store;
+    let store = Arc::new(MemoryStore::new());
+    let volume = Volume::open_ephemeral(store, runtime, options).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    drop(threads);
+    let error = volume.flush().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        error.to_string().contains("background work ended"),
+        "{error}"
+    );
+    let mut refused = None;
+    for n in 0..20 {
+        refused = volume.write(n * MIB, &vec![1; OBJECT]).err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert_eq!(
+        refused.map(|error| error.kind()),
+        Some(ErrorKind::Unavailable)
+    );
+    assert_eq!(volume.close().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// Everything acknowledged before the close is in the store, everything later is refused, and
+/// nobody hangs, also of those who wait for room.
+#[test]
+fn closing_under_load_keeps_what_was_acknowledged() {
+    for round in 0..5_u64 {
+        let memory = Arc::new(MemoryStore::new());
+        let volume = open(memory.clone(), small(16 * MIB));
+        let refused = AtomicBool::new(false);
+        let acknowledged: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
+        std::thread::scope(|scope| {
+            for (thread, count) in (0_u64..).zip(&acknowledged) {
+                let (volume, refused) = (&volume, &refused);
+                scope.spawn(move || {
+                    for n in 1.. {
+                        let byte = u8::try_from(n % 255).unwrap() + 1;
+                        match volume.write(thread * 4 * MIB + n % 7 * 512, &vec![byte; OBJECT]) {
+                            Ok(()) => count.store(n, Ordering::Release),
+                            Err(error) => {
+                                assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+                                refused.store(true, Ordering::Release);
+                                return;
+                            }
+                        }
+                        let _ = volume.try_read(thread * 4 * MIB, &mut [0; 512]);
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(20 + round * 7));
+            volume.close().unwrap();
+        });
+        assert!(refused.load(Ordering::Acquire));
+        let disk = replay(&*memory, 16 * MIB);
+        for (thread, count) in (0_u64..).zip(&acknowledged) {
+            let n = count.load(Ordering::Acquire);
+            if n > 0 {
+                let byte = u8::try_from(n % 255).unwrap() + 1;
+                let at = usize::try_from(thread * 4 * MIB + 6 * 512).unwrap();
+                assert_eq!(disk[at], byte, "the last write of thread {thread}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_stored_soon_after_its_own_first_entry() {
+    let memory = Arc::new(MemoryStore::new());
+    let mut options = small(16 * MIB);
+    options.seal_timeout = Duration::from_millis(600);
+    let volume = open(memory.clone(), options);
+    // The second batch opens late in the time of the first, which is full before its time is over.
+    volume.write(0, &[1; 512]).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    volume.write(MIB, &vec![2; OBJECT]).unwrap();
+    volume.write(4 * MIB, &[3; 512]).unwrap();
+    let begun = Instant::now();
+    while objects(&*memory).len() < 3 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it was never sealed"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(read(&volume, 4 * MIB, 512), [3; 512]);
+}
