@@ -1,8 +1,4 @@
 //! Names the shared library for the dynamic linker.
-#![expect(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
-)]
 
 fn main() {
     // Programs ask for the library by this name; its number changes when the C ABI breaks, never

@@ -22,19 +22,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
-    /// The extent map beside the standard library's tree
-    Map {
-        /// Arguments of this benchmark; what it does not know makes it say what it knows
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Map(map::Arguments),
     Inprocess(inprocess::Arguments),
     Nbd(nbd::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().benchmark {
-        Benchmark::Map { arguments } => map::run(&arguments),
+        Benchmark::Map(arguments) => map::run(&arguments),
         Benchmark::Inprocess(arguments) => inprocess::run(&arguments),
         Benchmark::Nbd(arguments) => nbd::run(&arguments),
     };

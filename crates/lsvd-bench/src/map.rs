@@ -11,6 +11,8 @@ use std::io::{self, Write as _};
 use std::process::Command;
 use std::time::Duration;
 
+use clap::Args;
+
 use lsvd::state::extent_map::ExtentMap;
 use lsvd::words::units::{DataOffset, Extent, Lba, LbaRange, Location, ObjectSlot};
 
@@ -26,34 +28,29 @@ const OBJECT_BLOCKS: u64 = 2048;
 const ROUND_BLOCKS: usize = 20_000;
 const ROUNDS: usize = 100;
 
-const USAGE: &str = "usage: map [--quick] [--volume GIB] [--extents N]
-  --quick       1 million extents in place of 10 million
-  --volume GIB  only a volume of this size, in place of 40 GiB, 1 TiB and 16 TiB
-  --extents N   this many extents";
+/// Lookup, update and memory of the extent map beside `BTreeMap`
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// 1 million extents in place of 10 million
+    #[arg(long, conflicts_with = "extents")]
+    quick: bool,
 
-/// Runs the benchmark with the arguments behind its name.
-///
-/// # Errors
-/// What is wrong with the arguments, or with the measurement.
-pub(crate) fn run(args: &[String]) -> Result<(), String> {
-    let mut extents = 10_000_000;
-    let mut volume = None;
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let mut number = || {
-            let value = args.next().ok_or_else(|| format!("{arg} needs a number"))?;
-            value
-                .parse::<u64>()
-                .map_err(|_| format!("{arg} {value}: not a number"))
-        };
-        match arg.as_str() {
-            "--quick" => extents = 1_000_000,
-            "--volume" => volume = Some(number()?),
-            "--extents" => extents = number()?,
-            _ => return Err(format!("unknown argument {arg}\n{USAGE}")),
-        }
-    }
-    if let Some(gib) = volume {
+    /// Only a volume of this size, in place of 40 GiB, 1 TiB and 16 TiB
+    #[arg(long, value_name = "GIB")]
+    volume: Option<u64>,
+
+    /// Number of extents
+    #[arg(long, default_value_t = 10_000_000)]
+    extents: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    let extents = if arguments.quick {
+        1_000_000
+    } else {
+        arguments.extents
+    };
+    if let Some(gib) = arguments.volume {
         return measure(gib, extents).map_err(|error| format!("writing the result: {error}"));
     }
     for gib in [40, 1 << 10, 16 << 10] {

@@ -126,6 +126,7 @@ fn c_programs_work_with_the_shared_and_the_static_library() {
     let temporary = tempfile::tempdir().expect("a temporary directory can be made");
     let prefix = temporary.path();
     install(prefix);
+    assert_exports_are_the_header(prefix);
     for linking in [Linking::Shared, Linking::Static] {
         let place = |name: &str| {
             let place = prefix.join(format!("{linking:?}-{name}"));
@@ -167,6 +168,25 @@ fn c_programs_work_with_the_shared_and_the_static_library() {
         assert_only_data_objects(&directory);
         std::fs::remove_dir_all(directory).expect("what is no longer needed can be removed");
     }
+}
+
+/// What the shared library exports is what its header declares, no more and no less.
+fn assert_exports_are_the_header(prefix: &Path) {
+    let mut nm = Command::new("nm");
+    nm.args(["-D", "--defined-only", "--format=just-symbols"])
+        .arg(prefix.join("lib/liblsvd.so"));
+    let exported = String::from_utf8(run(&mut nm, "binutils").stdout).expect("symbols are text");
+    let mut exported: Vec<&str> = exported.split_whitespace().collect();
+    let header = std::fs::read_to_string(prefix.join("include/lsvd.h")).expect("it was installed");
+    let functions = header.lines().filter(|line| line.ends_with(");"));
+    let name = |line: &'_ str| -> Option<String> {
+        let before = line.split('(').next()?;
+        Some(before.rsplit([' ', '*']).next()?.to_owned())
+    };
+    let mut declared: Vec<String> = functions.filter_map(name).collect();
+    exported.sort_unstable();
+    declared.sort_unstable();
+    assert_eq!(exported, declared);
 }
 
 /// A scratch disk leaves nothing but its data objects.

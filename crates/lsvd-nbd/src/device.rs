@@ -112,8 +112,9 @@ pub struct Extent {
 
 /// A block device that any number of tasks use at once.
 ///
-/// The futures may be dropped before they complete when a connection dies; what they had begun
-/// may then have happened or not.
+/// The futures of a connection run on the connection's one task: they may wait, but not block or
+/// compute for long. They may be dropped before they complete when a connection dies; what they
+/// had begun may then have happened or not.
 pub trait BlockDevice: Send + Sync + 'static {
     /// Size in bytes. It does not change while the device is served.
     fn size(&self) -> u64;

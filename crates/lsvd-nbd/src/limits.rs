@@ -16,9 +16,9 @@ pub(crate) const SEND_LEN: usize = 256 << 10;
 /// First size of both buffers, in bytes.
 pub(crate) const BUFFER_LEN_FIRST: usize = 16 << 10;
 
-/// Bytes that each connection may hold for waiting requests without asking for shared memory, so
-/// that clients that hold all shared memory cannot stop the others.
-pub(crate) const PRIVATE_LEN: usize = 256 << 10;
+/// Bytes that each connection may hold for long and waiting requests without asking for shared
+/// memory: clients that hold all of that cannot stop the others' requests of up to 1 MiB.
+pub(crate) const PRIVATE_LEN: usize = 1 << 20;
 
 /// Longest piece of a long write, in bytes: what the device gets at once.
 pub(crate) const PIECE_LEN: usize = 1 << 20;
@@ -43,10 +43,10 @@ pub(crate) const PAYLOAD_DRAIN_LEN_MAX: u64 = 64 << 20;
 ///
 /// At its bound a connection is not read from until something is done, so a client is slowed
 /// down and never refused. The worst that all clients together can make the server hold is
-/// `connections` x 0.9 MiB + `memory`: each connection has a receive buffer of up to 256 KiB, a
-/// send buffer of up to about 384 KiB and 256 KiB for waiting requests; all else (long reads and
-/// writes) is granted from the shared `memory`, and a long write takes no more than 1 MiB of it
-/// at a time for data that has not arrived.
+/// `connections` x 1.7 MiB + `memory`: each connection has a receive buffer of up to 256 KiB, a
+/// send buffer of up to about 384 KiB and 1 MiB for long and waiting requests; beyond that it is
+/// granted from the shared `memory`. A long write is received in pieces of 1 MiB, whatever was
+/// announced. Requests of up to 1 MiB go on when all shared memory is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most connections at once; further ones are closed as they come.
@@ -66,7 +66,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
+            connections: 256,
             handshake_timeout: Duration::from_secs(30),
             requests_in_flight: 256,
             memory: 256 << 20,

@@ -4,8 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// How long a TCP connection is silent before its other end is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A bound socket.
 #[derive(Debug)]
@@ -127,6 +132,9 @@ impl Listener {
                 let stream = listener.accept().await?.0;
                 // Replies are gathered before they are sent: nothing is won by waiting for more.
                 stream.set_nodelay(true)?;
+                // A client whose host vanished must not keep its place for ever.
+                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
                 Ok(Accepted::Tcp(stream))
             }
         }

@@ -20,6 +20,9 @@ use crate::shutdown::Shutdown;
 /// Least shared memory: two of the longest reads.
 const MEMORY_MIN: usize = 64 << 20;
 
+/// Most connections that can be configured.
+const CONNECTIONS_MAX: usize = 1 << 20;
+
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,8 +105,8 @@ impl Server {
         if limits.memory < MEMORY_MIN {
             return Err(ConfigError::Limits("memory must be at least 64 MiB"));
         }
-        if limits.connections == 0 || limits.connections > Semaphore::MAX_PERMITS {
-            return Err(ConfigError::Limits("connections must be at least 1"));
+        if !(1..=CONNECTIONS_MAX).contains(&limits.connections) {
+            return Err(ConfigError::Limits("connections must be from 1 to 1048576"));
         }
         if limits.requests_in_flight == 0 {
             return Err(ConfigError::Limits("requests_in_flight must be at least 1"));

@@ -128,6 +128,8 @@ pub(crate) struct Session<S> {
     ending: bool,
     stopping: bool,
     stall: Option<Pin<Box<Sleep>>>,
+    /// Device errors that were logged as warnings.
+    warnings: u32,
 }
 
 /// Numbers the sessions, for the pool's list of who waits.
@@ -152,6 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             ending: false,
             stopping: false,
             stall: None,
+            warnings: 0,
         }
     }
 

@@ -16,6 +16,13 @@ use crate::wire::constants::{
 };
 use crate::wire::{ReplyHeader, ReplyMode, RequestHeader, encode_error_payload};
 
+/// Longest data of a read that had to wait that is copied into the send buffer, in bytes.
+const COPIED_LEN_MAX: usize = 16 << 10;
+
+/// Device errors of one connection that are warnings in the log; more are told to debuggers
+/// only, so that a client that repeats a failing request does not fill the log.
+const WARNINGS_MAX: u32 = 16;
+
 /// Bytes of the offset in front of the data of a read in a chunk.
 const OFFSET_LEN: usize = 8;
 
@@ -82,7 +89,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     ) {
         let head_len = self.write_read_head(cookie, offset, data.len());
         self.output.commit(head_len);
-        self.output.push_long(data, grant);
+        // Many short replies in one run need fewer slices, and so fewer system calls.
+        if data.len() <= COPIED_LEN_MAX && self.output.has_room(data.len()) {
+            self.output.push(&data);
+        } else {
+            self.output.push_long(data, grant);
+        }
     }
 
     pub(super) fn reply_result(&mut self, cookie: u64, offset: u64, result: DeviceResult<()>) {
@@ -124,7 +136,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     pub(super) fn reply_error(&mut self, cookie: u64, offset: u64, error: &DeviceError) {
-        tracing::warn!(export = %self.export.name, offset, "the device failed: {error}");
+        if self.warnings < WARNINGS_MAX {
+            self.warnings += 1;
+            tracing::warn!(export = %self.export.name, offset, "the device failed: {error}");
+        } else {
+            tracing::debug!(export = %self.export.name, offset, "the device failed: {error}");
+        }
         self.push_error(cookie, offset, error.errno(), error.message());
     }
 

@@ -40,11 +40,19 @@ async fn has_connections(server: &Server, count: usize) {
     .await;
 }
 
+/// Without patience: nobody has to be ended for others to go on.
+fn patient() -> Limits {
+    Limits {
+        stall_timeout: Duration::from_secs(3600),
+        ..tight()
+    }
+}
+
 #[tokio::test]
-async fn writes_that_are_announced_and_never_sent_cost_little_and_yield_to_others() {
-    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
+async fn writes_that_are_announced_and_never_sent_take_no_shared_memory() {
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
     let mut stalled = Vec::new();
-    // 128 x 32 MiB are announced: 64 times the memory; at 1 MiB each all of it is taken.
+    // 128 x 32 MiB are announced: 64 times the memory.
     for _ in 0..128 {
         let mut raw = Raw::transmission(&server).await;
         raw.request(CMD_WRITE, 1, 0, 32 << 20).await;
@@ -52,6 +60,36 @@ async fn writes_that_are_announced_and_never_sent_cost_little_and_yield_to_other
         stalled.push(raw);
     }
     works(&server).await;
+    has_connections(&server, 128).await;
+}
+
+#[tokio::test]
+async fn memory_of_clients_that_vanish_is_given_back() {
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
+    for round in 0..40 {
+        let mut raw = Raw::transmission(&server).await;
+        if round % 2 == 0 {
+            raw.request(CMD_READ, 1, 0, 32 << 20).await;
+            soon(raw.stream.read_exact(&mut [0; 1000]))
+                .await
+                .expect("a part");
+        } else {
+            raw.request(CMD_WRITE, 1, 0, 32 << 20).await;
+            let part = vec![1; (round << 19) + 77];
+            soon(raw.stream.write_all(&part)).await.expect("sent");
+        }
+    }
+    has_connections(&server, 0).await;
+    works(&server).await;
+    let client = connect(&server, ReplyMode::Extended).await;
+    let both = [client.clone(), client]
+        .map(|client| tokio::spawn(async move { client.read(0, 32 << 20).await }));
+    for read in both {
+        soon(read)
+            .await
+            .expect("it runs")
+            .expect("all memory is free");
+    }
 }
 
 #[tokio::test]
@@ -111,11 +149,7 @@ async fn who_holds_the_memory_without_reading_is_ended_when_others_want_it() {
 
 #[tokio::test]
 async fn who_waits_for_memory_gets_it_when_it_is_given_back() {
-    let limits = Limits {
-        stall_timeout: Duration::from_secs(3600),
-        ..tight()
-    };
-    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), limits);
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
     let mut holders = Vec::new();
     for _ in 0..2 {
         let mut raw = Raw::transmission(&server).await;
@@ -129,7 +163,7 @@ async fn who_waits_for_memory_gets_it_when_it_is_given_back() {
     let client = connect(&server, ReplyMode::Structured).await;
     let waiting = tokio::spawn({
         let client = client.clone();
-        async move { client.read(0, 1 << 20).await }
+        async move { client.read(0, 2 << 20).await }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished(), "all memory is held");
