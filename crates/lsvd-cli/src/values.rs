@@ -14,8 +14,10 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit = text[number.len()..].to_ascii_uppercase();
+        // Digits alone: the standard parser takes a sign as well.
+        let end = text.find(|c: char| !c.is_ascii_digit());
+        let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+        let unit = unit.to_ascii_uppercase();
         let shift = match unit.strip_suffix("IB").unwrap_or(&unit) {
             "" if unit.is_empty() => Some(0),
             short => UNITS

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::harness::{Ended, MemoryMount, ObjectDirectory, Server, client, lsvd_within, may_mount};
+use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd_within, may_mount};
 use cases::{CASES, Case, MOUNT_CASES};
 
 const BEGIN: &str = "<!-- bad input: begin -->\n";
@@ -101,9 +101,8 @@ fn run(case: &Case, wrong: &mut Vec<String>) -> String {
 
 /// A store that fills up under a running server: clients are told, and so is who ends it.
 fn full_disk() -> String {
-    let directory = ObjectDirectory::new();
+    let directory = ObjectDirectory::on_disk_of("4m");
     let place = directory.path().to_str().unwrap().to_owned();
-    let _disk = MemoryMount::new(&directory.objects(), "size=4m");
     let arguments = [
         "--object-size",
         "1M",

@@ -7,30 +7,44 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::Ended;
+use super::{Ended, MemoryMount};
 
 /// A temporary directory with a place for objects and one for the socket.
 #[derive(Debug)]
-pub(crate) struct ObjectDirectory(TempDir);
+pub(crate) struct ObjectDirectory {
+    // The fields are dropped in this order: what is mounted in a folder goes before the folder.
+    disk: Option<MemoryMount>,
+    folder: TempDir,
+}
 
 impl ObjectDirectory {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self {
+            disk: None,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// The same with the objects on a disk of its own that has so much room.
+    pub(crate) fn on_disk_of(size: &str) -> Self {
+        let mut this = Self::new();
+        this.disk = Some(MemoryMount::new(&this.objects(), &format!("size={size}")));
+        this
     }
 
     /// Where the objects go; absent until the server makes it.
     pub(crate) fn objects(&self) -> PathBuf {
-        self.0.path().join("vol")
+        self.folder.path().join("vol")
     }
 
     /// Where the socket goes.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.0.path().join("s")
+        self.folder.path().join("s")
     }
 
     /// For files of the test itself.
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     /// Names of the objects.
