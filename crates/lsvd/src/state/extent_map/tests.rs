@@ -3,10 +3,23 @@
 use crate::words::limits::VOLUME_BYTES_MAX;
 use crate::words::units::{DataOffset, ObjectSlot};
 
+use super::directory::LEAF_CHUNKS;
 use super::*;
 
 mod model;
 mod threads;
+
+/// A generator that needs no crate and repeats its sequence.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+}
 
 pub(super) fn location(object: u32, offset: u32) -> Location {
     Location {
@@ -323,16 +336,17 @@ fn room_is_given_back_after_many_removals() {
 
 #[test]
 fn sequential_writes_take_little_memory() {
-    let map = ExtentMap::new(1 << 24);
+    let chunks = LEAF_CHUNKS * STRIPES;
+    let map = ExtentMap::new(chunks * CHUNK_SECTORS);
     let empty = map.memory_bytes();
-    // Objects of 8 MiB, written 4 KiB at a time: two extents for each, one for each chunk.
-    for block in 0..1 << 18 {
-        let (object, offset) = (block / 2048, block % 2048 * 8);
-        let start = u64::from(block) * 8;
-        insert(&map, range(start, start + 8), location(object, offset));
+    // Objects of 8 MiB, written 512 KiB at a time: they merge to one extent for each chunk.
+    for (write, start) in (0..).zip((0..map.sectors()).step_by(1024)) {
+        let here = location(write / 16, write % 16 * 1024);
+        insert(&map, range(start, start + 1024), here);
     }
-    assert_eq!(map.extent_count(), 256);
-    assert!(map.memory_bytes() - empty < 256 * 512);
+    assert_eq!(map.extent_count(), chunks);
+    let used = map.memory_bytes() - empty;
+    assert!(used < chunks * 64, "{used} bytes for {chunks} chunks");
     map.self_check().unwrap();
 }
 

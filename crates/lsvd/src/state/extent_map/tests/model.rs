@@ -11,15 +11,22 @@ use proptest::test_runner::FileFailurePersistence;
 
 use super::super::directory::{BRANCH_CHUNKS, LEAF_CHUNKS};
 use super::super::*;
-use super::{insert, location, lookup, remove};
+use super::{Random, insert, location, lookup, remove};
 use crate::state::extent_map::packed::advance;
 
-/// First and last chunk of an island are only half of it each.
+/// An island is a chunk on either side of a border.
 const ISLAND_SECTORS: u64 = 2 * CHUNK_SECTORS;
 
 struct Island {
     start: u64,
     sectors: Vec<Option<Location>>,
+}
+
+impl Island {
+    fn part_of(&self, range: LbaRange) -> Range<u64> {
+        let end = self.start + self.sectors.len() as u64;
+        range.start.0.clamp(self.start, end)..range.end.0.clamp(self.start, end)
+    }
 }
 
 struct Model {
@@ -57,14 +64,12 @@ impl Model {
     fn set(&mut self, range: LbaRange, location: Option<Location>) -> BTreeMap<u64, Location> {
         let mut old = BTreeMap::new();
         for island in &mut self.islands {
-            for (lba, sector) in (island.start..).zip(&mut island.sectors) {
-                if range.as_range().contains(&lba) {
-                    let new = location.map(|location| {
-                        advance(location, u32::try_from(lba - range.start.0).unwrap())
-                    });
-                    if let Some(before) = std::mem::replace(sector, new) {
-                        old.insert(lba, before);
-                    }
+            for lba in island.part_of(range) {
+                let new = location
+                    .map(|location| advance(location, u32::try_from(lba - range.start.0).unwrap()));
+                let sector = &mut island.sectors[usize::try_from(lba - island.start).unwrap()];
+                if let Some(before) = std::mem::replace(sector, new) {
+                    old.insert(lba, before);
                 }
             }
         }
@@ -74,9 +79,11 @@ impl Model {
     fn mapped(&self, range: LbaRange) -> BTreeMap<u64, Location> {
         self.islands
             .iter()
-            .flat_map(|island| (island.start..).zip(&island.sectors))
-            .filter(|(lba, _)| range.as_range().contains(lba))
-            .filter_map(|(lba, sector)| Some((lba, (*sector)?)))
+            .flat_map(|island| island.part_of(range).map(move |lba| (island, lba)))
+            .filter_map(|(island, lba)| {
+                let sector = usize::try_from(lba - island.start).unwrap();
+                Some((lba, island.sectors[sector]?))
+            })
             .collect()
     }
 
@@ -262,6 +269,42 @@ fn config() -> ProptestConfig {
             "proptest-regressions",
         ))),
         ..ProptestConfig::default()
+    }
+}
+
+/// So many extents in a chunk that every way through the search, and growth and shrinking, are
+/// taken; spread evenly, and crowded at one place.
+#[test]
+fn crowded_chunks_agree_with_the_model() {
+    for crowded_at in [
+        None,
+        Some(0),
+        Some(CHUNK_SECTORS / 2),
+        Some(CHUNK_SECTORS - 1500),
+    ] {
+        let mut model = Model::new(1, CHUNK_SECTORS / 2, &[]);
+        let map = ExtentMap::new(model.sectors);
+        let mut random = Random(7);
+        let mut most = 0;
+        for number in 0..12_000_u32 {
+            let sector = match crowded_at {
+                Some(start) if random.below(100) != 0 => start + random.below(1500),
+                _ => random.below(CHUNK_SECTORS * 3 / 2),
+            };
+            let at = Place { island: 0, sector };
+            // Ends with more removals than insertions.
+            let removals = if number < 8_000 { 1 } else { 9 };
+            let len = 1 + random.below(3);
+            let step = if random.below(10) < removals {
+                Step::Remove(at, len * 4)
+            } else {
+                Step::Insert(at, len, location(number, 0))
+            };
+            run(&step, &map, &mut model);
+            most = most.max(map.extent_count());
+        }
+        assert!(most > 400, "only {most} extents");
+        check_lookup(&map, &model, LbaRange::new(Lba(0), Lba(model.sectors)));
     }
 }
 

@@ -5,19 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::super::*;
-use super::{insert, location, lookup, range, remove};
-
-/// A generator that needs no crate and repeats its sequence.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-}
+use super::{Random, insert, location, lookup, range, remove};
 
 #[test]
 fn threads_on_disjoint_ranges_do_not_see_each_other() {
