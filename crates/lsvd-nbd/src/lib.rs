@@ -15,6 +15,7 @@ mod pool;
 mod server;
 mod session;
 mod shutdown;
+mod socket_file;
 pub mod wire;
 
 pub use device::{BlockDevice, BlockSizes, DeviceError, DeviceResult, Extent, Zeroing};

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::socket_file::{self, SocketFile};
 
 /// How long a TCP connection is silent before its other end is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -21,32 +22,14 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Unix {
-        listener: UnixListener,
+        // Dropped in this order: the file goes while the socket still listens.
         file: SocketFile,
+        listener: UnixListener,
     },
     Tcp {
         listener: TcpListener,
         address: SocketAddr,
     },
-}
-
-/// The socket's file, removed when its listener goes.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Another server may have put its own there.
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| meta.dev() == self.device && meta.ino() == self.inode);
-        if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), "the socket's file stays: {error}");
-        }
-    }
 }
 
 /// An accepted connection.
@@ -57,37 +40,17 @@ pub(crate) enum Accepted {
 
 impl Listener {
     /// Binds a unix socket. A socket file that nobody listens on any more is replaced; one that
-    /// is in use, or a file of another kind, is an error.
+    /// is in use, or a file of another kind, is an error. Of any number of servers that try at
+    /// once, one gets it. They take turns by locking the file `PATH.lock`, which is removed before
+    /// this returns; one that a killed process left there does no harm.
     ///
     /// # Errors
     /// The socket cannot be bound. Has to be called within a Tokio runtime.
     pub async fn unix(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        if let Ok(meta) = std::fs::symlink_metadata(&path) {
-            if !meta.file_type().is_socket() {
-                let message = format!("{} exists and is not a socket", path.display());
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-            }
-            match UnixStream::connect(&path).await {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(&path)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                _ => {
-                    let message = format!("a server listens on {} already", path.display());
-                    return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
-                }
-            }
-        }
-        let listener = UnixListener::bind(&path)?;
-        let meta = std::fs::symlink_metadata(&path)?;
-        let file = SocketFile {
-            path,
-            device: meta.dev(),
-            inode: meta.ino(),
-        };
+        let (listener, file) = socket_file::bind(&path).await?;
         Ok(Self {
-            kind: Kind::Unix { listener, file },
+            kind: Kind::Unix { file, listener },
         })
     }
 
@@ -117,7 +80,7 @@ impl Listener {
     pub fn uri(&self, export: &str) -> String {
         match &self.kind {
             Kind::Unix { file, .. } => {
-                let path = file.path.to_string_lossy();
+                let path = file.path().to_string_lossy();
                 format!("nbd+unix:///{}?socket={}", escape(export), escape(&path))
             }
             Kind::Tcp { address, .. } if export.is_empty() => format!("nbd://{address}"),

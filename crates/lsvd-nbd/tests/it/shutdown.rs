@@ -1,12 +1,13 @@
 //! The end of a server: what is in work is finished, what comes later is refused.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lsvd_nbd::client::{Client, ClientError, ClientOptions};
 use lsvd_nbd::wire::ReplyMode;
 use lsvd_nbd::{Drained, Listener, MemoryDevice};
-use tokio::sync::Semaphore;
+use tokio::sync::{Barrier, Semaphore};
 
 use crate::device::TestDevice;
 use crate::setup::{MIB, Raw, connect, server, soon};
@@ -90,7 +91,7 @@ async fn listeners_end_and_leave_no_socket_file() {
     assert_eq!(other.read(0, 512).await.expect("a read"), [3; 512]);
 
     let taken = Listener::unix(&path).await.expect_err("it is in use");
-    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(taken.kind(), ErrorKind::AddrInUse);
     let drained = soon(server.shutdown(Duration::from_secs(20))).await;
     assert_eq!(drained, Drained::All);
     for serving in serving {
@@ -114,6 +115,49 @@ async fn a_socket_file_that_nobody_listens_on_is_replaced_and_other_files_are_ke
     let refused = Listener::unix(&path)
         .await
         .expect_err("a file of another kind");
-    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(&path).expect("read"), b"mine");
+}
+
+/// Without a lock, a starter could find the socket dead, wait, and remove the one that another
+/// starter has put there meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn of_many_that_start_on_a_dead_socket_one_gets_it() {
+    const STARTERS: usize = 8;
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("nbd.sock");
+    let names = || {
+        let entries = std::fs::read_dir(place.path()).expect("readable");
+        let names = entries.map(|entry| entry.expect("readable").file_name());
+        names.collect::<Vec<_>>()
+    };
+    // What a process that was killed while it held the lock leaves.
+    std::fs::write(place.path().join("nbd.sock.lock"), "").expect("written");
+    for round in 0..100 {
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+        let start = Arc::new(Barrier::new(STARTERS));
+        let starters: Vec<_> = (0..STARTERS)
+            .map(|_| {
+                let (start, path) = (Arc::clone(&start), path.clone());
+                tokio::spawn(async move {
+                    start.wait().await;
+                    Listener::unix(&path).await
+                })
+            })
+            .collect();
+        let mut winners = Vec::new();
+        for starter in starters {
+            match soon(starter).await.expect("it runs") {
+                Ok(listener) => winners.push(listener),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
+            }
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        tokio::net::UnixStream::connect(&path)
+            .await
+            .expect("the one that won listens there");
+        assert_eq!(names(), ["nbd.sock"], "round {round}");
+        drop(winners);
+        assert_eq!(names(), [""; 0], "round {round}");
+    }
 }
