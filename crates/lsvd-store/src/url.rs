@@ -35,11 +35,18 @@ impl StoreUrl {
     pub fn open(&self) -> lsvd::Result<Arc<dyn ObjectStore>> {
         match self {
             Self::LocalDirectory(path) => Ok(Arc::new(LocalDirectory::open(path)?)),
-            Self::Memory => Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "memory:// holds nothing that was there before; create a volume in it, or name a \
-                 directory",
-            )),
+            Self::Memory => Err(nothing_in_memory()),
+        }
+    }
+
+    /// Opens the store, which must exist, for reading only: nothing in it is changed.
+    ///
+    /// # Errors
+    /// Those of [`LocalDirectory::open_read_only`]; and `InvalidArgument` for `memory://`.
+    pub fn open_read_only(&self) -> lsvd::Result<Arc<dyn ObjectStore>> {
+        match self {
+            Self::LocalDirectory(path) => Ok(Arc::new(LocalDirectory::open_read_only(path)?)),
+            Self::Memory => Err(nothing_in_memory()),
         }
     }
 
@@ -53,6 +60,13 @@ impl StoreUrl {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
         }
     }
+}
+
+fn nothing_in_memory() -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "memory:// holds nothing that was there before; create a volume in it, or name a directory",
+    )
 }
 
 impl FromStr for StoreUrl {

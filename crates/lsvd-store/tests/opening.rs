@@ -117,6 +117,47 @@ fn a_directory_that_cannot_be_written_is_refused_when_it_is_opened() {
 }
 
 #[test]
+fn opening_for_reading_changes_nothing_and_refuses_changes() {
+    let scratch = scratch();
+    let path = scratch.path().join("volume");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("data.00000000"), "whole").unwrap();
+    fs::write(path.join(".lsvd-new.123.4"), "half").unwrap();
+    let changed = || fs::metadata(&path).unwrap().modified().unwrap();
+    let before = changed();
+    let store = LocalDirectory::open_read_only(&path).unwrap();
+    let listed = block_on(store.list()).unwrap();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(block_on(store.get("data.00000000")).unwrap(), "whole");
+    let body = vec![Bytes::from_static(b"x")];
+    for error in [
+        block_on(store.put("data.00000001", body)).unwrap_err(),
+        block_on(store.delete("data.00000000")).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::Permission);
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("for reading only"), "{error}: {cause}");
+    }
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
+    assert_eq!(changed(), before);
+    let absent = LocalDirectory::open_read_only(path.join("absent")).unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NotFound, "{absent}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_opened_for_reading() {
+    let scratch = scratch();
+    fs::write(scratch.path().join("data.00000000"), "whole").unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let store = LocalDirectory::open_read_only(scratch.path()).unwrap();
+    assert_eq!(block_on(store.get("data.00000000")).unwrap(), "whole");
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The mode stops no superuser, but in /proc nobody creates files.
+    LocalDirectory::open("/proc/self").unwrap_err();
+    LocalDirectory::open_read_only("/proc/self").unwrap();
+}
+
+#[test]
 fn impossible_names_are_refused_and_reach_no_file() {
     let scratch = scratch();
     let path = scratch.path().join("volume");

@@ -7,7 +7,7 @@ use std::io::Write;
 use clap::Args;
 use lsvd::bytes::data_object::{DataHeader, FIXED_HEADER_BYTES, ObjectError};
 use lsvd::doors::store::{ListedObject, ObjectStore, StoreError};
-use lsvd::words::name::ObjectName;
+use lsvd::words::name::{ObjectName, VolumeUuid};
 use lsvd_store::StoreUrl;
 
 use super::volume;
@@ -28,8 +28,9 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 Every object names its volume, its number and its length, and carries checksums; all headers are
-read and checked. What does not check is listed, and the exit code is 1 then. The volume may be in
-use meanwhile: what is not in the store yet is not seen.
+read and checked, and so is that all objects are of one volume; the data is not read. What does not
+check is listed, and the exit code is 1 then. Nothing is changed, so the directory need not be
+writable, and the volume may be in use meanwhile: what is not in the store yet is not seen.
 
 Examples:
   lsvd info /tmp/lsvd
@@ -41,7 +42,7 @@ const FIRST_READ_BYTES: u64 = 4096;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = volume::start_runtime()?;
-    let store = arguments.url.open();
+    let store = arguments.url.open_read_only();
     let store = store.map_err(|error| Failure::failed(error.to_string()))?;
     let summary = runtime.block_on(summarize(store.as_ref()))?;
     let text = if arguments.json {
@@ -75,7 +76,7 @@ async fn summarize(store: &dyn ObjectStore) -> Result<Summary, Failure> {
     // Names never sort as text.
     objects.sort_unstable_by_key(|(name, _)| name.id);
     for (name, listed) in objects {
-        match read_header(store, name, &listed).await {
+        match read_header(store, summary.volume, name, &listed).await {
             Ok(header) => summary.add(&header, listed.bytes),
             Err(reason) => summary.damaged.push(format!("{name}: {reason}")),
         }
@@ -83,9 +84,11 @@ async fn summarize(store: &dyn ObjectStore) -> Result<Summary, Failure> {
     Ok(summary)
 }
 
-/// The header of an object, or what is wrong with it.
+/// The header of an object of `volume`, or of any where that is not known yet; or what is wrong
+/// with it.
 async fn read_header(
     store: &dyn ObjectStore,
+    volume: Option<VolumeUuid>,
     name: ObjectName,
     listed: &ListedObject,
 ) -> Result<DataHeader, String> {
@@ -107,18 +110,16 @@ async fn read_header(
         decoded = DataHeader::decode(&bytes);
     }
     let header = decoded.map_err(|error| error.to_string())?;
-    if header.name() != name {
-        return Err(format!("its header says that it is {}", header.name()));
-    }
+    header
+        .check_identity(volume.unwrap_or(header.volume), name)
+        .map_err(|error| error.to_string())?;
     let expected = header
         .layout()
         .map_err(|error| error.to_string())?
         .object_len();
     if expected != listed.bytes {
-        return Err(format!(
-            "it has {} bytes, its header says {expected}",
-            listed.bytes
-        ));
+        let found = listed.bytes;
+        return Err(ObjectError::ObjectLength { expected, found }.to_string());
     }
     Ok(header)
 }

@@ -1,12 +1,17 @@
 //! `lsvd info` on real objects, sound and damaged.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Ended, Server, client, lsvd};
+use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd, may_mount};
 
 /// A directory with three objects of 1 MiB of data.
-fn three_objects() -> crate::harness::ObjectDirectory {
-    let server = Server::start("64M", &["--object-size", "1M"]);
+fn three_objects() -> ObjectDirectory {
+    three_objects_in(ObjectDirectory::new())
+}
+
+fn three_objects_in(directory: ObjectDirectory) -> ObjectDirectory {
+    let server = Server::start_in(directory, "64M", &["--object-size", "1M"]);
     let write = "h.pwrite(b'abcd' * (3 << 18), 0)";
     Ended::success(client("nbdsh").args(["-u", server.uri(), "-c", write]));
     server.close()
@@ -23,7 +28,7 @@ fn the_objects_are_counted() {
     assert_eq!(summary["data_bytes"], 3 << 20, "{summary}");
     assert_eq!(summary["first"], "data.00000000", "{summary}");
     assert_eq!(summary["last"], "data.00000002", "{summary}");
-    assert_eq!(summary["volumes"].as_array().unwrap().len(), 1, "{summary}");
+    assert_eq!(summary["volume"].as_str().unwrap().len(), 36, "{summary}");
     let on_disk: u64 = directory
         .names()
         .iter()
@@ -60,12 +65,66 @@ fn damage_is_named() {
         "{ended}"
     );
     assert!(
-        damaged[1].starts_with("data.00000001: it has 5000 bytes"),
+        damaged[1].starts_with("data.00000001: it is 5000 bytes long"),
         "{ended}"
     );
-    assert_eq!(
-        damaged[2],
-        "data.00000003: its header says that it is data.00000002"
+    assert!(
+        damaged[2].starts_with("data.00000003: it is object data.00000002 of volume "),
+        "{ended}"
     );
     assert!(ended.stderr.contains("3 of 3 objects"), "{ended}");
+}
+
+#[test]
+fn an_object_of_another_volume_is_damage() {
+    let (ours, other) = (three_objects(), three_objects());
+    let name = "data.00000001";
+    fs::copy(other.objects().join(name), ours.objects().join(name)).unwrap();
+    let ended = Ended::run(lsvd().arg("info").arg(ours.objects()).arg("--json")).assert_code(1);
+    let damaged = &ended.json()["damaged"];
+    assert_eq!(damaged.as_array().unwrap().len(), 1, "{ended}");
+    let first = damaged[0].as_str().unwrap();
+    assert!(
+        first.starts_with("data.00000001: it is object data.00000001 of volume "),
+        "{ended}"
+    );
+}
+
+#[test]
+fn a_volume_in_use_is_shown_and_left_as_it_is() {
+    let server = Server::start("64M", &["--flush", "store"]);
+    let objects = server.directory().objects();
+    // What the server might be writing in this moment, on a file system where that has a name.
+    let half_written = objects.join(".lsvd-new.1.0");
+    fs::write(&half_written, "half").unwrap();
+    let write = "h.pwrite(b'x' * 4096, 0); h.flush()";
+    Ended::success(client("nbdsh").args(["-u", server.uri(), "-c", write]));
+    let changed = || fs::metadata(&objects).unwrap().modified().unwrap();
+    let before = changed();
+    let ended = Ended::success(lsvd().arg("info").arg(&objects).arg("--json"));
+    assert_eq!(ended.json()["objects"], 1, "{ended}");
+    assert_eq!(changed(), before, "info made or removed a file");
+    assert_eq!(fs::read(&half_written).unwrap(), b"half");
+    server.close();
+}
+
+#[test]
+fn a_directory_that_is_not_writable_is_shown() {
+    let shown = |directory: &ObjectDirectory| {
+        let ended = Ended::success(lsvd().arg("info").arg(directory.objects()).arg("--json"));
+        assert_eq!(ended.json()["objects"], 3, "{ended}");
+    };
+    let directory = three_objects();
+    fs::set_permissions(directory.objects(), Permissions::from_mode(0o555)).unwrap();
+    shown(&directory);
+    fs::set_permissions(directory.objects(), Permissions::from_mode(0o755)).unwrap();
+    // The mode stops no superuser; a disk that is mounted for reading only does.
+    if may_mount() {
+        let directory = three_objects_in(ObjectDirectory::on_disk_of("16m"));
+        let mut remount = client("mount");
+        remount.args(["-o", "remount,ro"]).arg(directory.objects());
+        Ended::success(&mut remount);
+        fs::write(directory.objects().join("x"), "").unwrap_err();
+        shown(&directory);
+    }
 }

@@ -179,11 +179,12 @@ impl Drop for NewFile<'_> {
 
 impl Shared {
     pub(super) fn create(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError> {
+        let creation = self.writable("create", name)?;
         let failed = |errno| store_error(errno, "create", self.object(name));
-        let mut new = match NewFile::create(&self.directory, self.creation) {
+        let mut new = match NewFile::create(&self.directory, creation) {
             Err(Errno::MFILE | Errno::NFILE) => {
                 self.open_files.clear();
-                NewFile::create(&self.directory, self.creation)
+                NewFile::create(&self.directory, creation)
             }
             created => created,
         }

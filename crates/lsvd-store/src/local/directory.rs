@@ -30,7 +30,19 @@ impl LocalDirectory {
         let directory = open_directory(&path)?;
         remove_half_written(&path, &directory)?;
         let creation = probe(&path, &directory)?;
-        Ok(Self::with(path, directory, creation))
+        Ok(Self::with(path, directory, Some(creation)))
+    }
+
+    /// Opens the directory `path`, which must exist, and changes nothing in it: it need not be
+    /// writable, and what others are writing there stays. `put` and `delete` are refused.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument` where it is no directory, `Permission` where it cannot be read,
+    /// and `Unavailable` for the rest.
+    pub fn open_read_only(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
+        let path = path.into();
+        let directory = open_directory(&path)?;
+        Ok(Self::with(path, directory, None))
     }
 
     /// Opens the empty directory `path`, which is made if it is absent. Its parent must exist: a
@@ -57,10 +69,10 @@ impl LocalDirectory {
             ));
         }
         let creation = probe(&path, &directory)?;
-        Ok(Self::with(path, directory, creation))
+        Ok(Self::with(path, directory, Some(creation)))
     }
 
-    fn with(path: PathBuf, directory: OwnedFd, creation: Creation) -> Self {
+    fn with(path: PathBuf, directory: OwnedFd, creation: Option<Creation>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 path,
@@ -77,7 +89,7 @@ impl LocalDirectory {
         let path = path.into();
         let directory = open_directory(&path)?;
         remove_half_written(&path, &directory)?;
-        Ok(Self::with(path, directory, Creation::Hidden))
+        Ok(Self::with(path, directory, Some(Creation::Hidden)))
     }
 }
 
@@ -107,7 +119,18 @@ fn make_directory(path: &Path) -> lsvd::Result<()> {
 
 fn open_directory(path: &Path) -> lsvd::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed("open", path, errno))
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        // It would be opened in the same way where nothing is to be written.
+        Errno::ACCESS | Errno::PERM => Error::new(
+            ErrorKind::Permission,
+            format!(
+                "cannot open directory {} (make it readable for this user, or choose another path)",
+                path.display()
+            ),
+        )
+        .because(std::io::Error::from(errno)),
+        errno => failed("open", path, errno),
+    })
 }
 
 fn remove_half_written(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {

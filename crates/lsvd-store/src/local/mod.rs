@@ -46,7 +46,8 @@ pub struct LocalDirectory {
 struct Shared {
     path: PathBuf,
     directory: OwnedFd,
-    creation: Creation,
+    /// How files are made; nothing where the directory was opened for reading only.
+    creation: Option<Creation>,
     open_files: OpenFiles,
 }
 
@@ -74,7 +75,16 @@ impl Shared {
         ))
     }
 
+    /// How files are made, or the refusal of a `request` that would change something.
+    fn writable(&self, request: &'static str, name: &str) -> Result<Creation, StoreError> {
+        self.creation.ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Permission, request, self.object(name))
+                .because("the directory was opened for reading only; open it for writing")
+        })
+    }
+
     fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.writable("delete", name)?;
         let removed = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
         self.open_files.forget(name);
         removed.map_err(|errno| store_error(errno, "delete", self.object(name)))

@@ -1,11 +1,10 @@
 //! The sum of what the headers of a volume's objects say.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lsvd::bytes::data_object::DataHeader;
 use lsvd::words::name::{ObjectId, ObjectName, VolumeUuid};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What all objects together show.
 #[derive(Debug)]
@@ -20,8 +19,8 @@ pub(super) struct Summary {
     entries: u64,
     first: Option<ObjectId>,
     last: Option<ObjectId>,
-    /// More than one is a mistake that somebody should hear of.
-    volumes: BTreeSet<VolumeUuid>,
+    /// The volume of the first object that checks. Objects of another one do not check.
+    pub(super) volume: Option<VolumeUuid>,
     newest_ns: u64,
     /// Ids that are absent between the first and the last.
     missing: u64,
@@ -41,7 +40,7 @@ impl Summary {
             entries: 0,
             first: None,
             last: None,
-            volumes: BTreeSet::new(),
+            volume: None,
             newest_ns: 0,
             missing: 0,
             foreign: 0,
@@ -62,7 +61,7 @@ impl Summary {
         self.entries += header.entries.len() as u64;
         self.first = self.first.or(Some(header.id));
         self.last = Some(header.id);
-        self.volumes.insert(header.volume);
+        self.volume = self.volume.or(Some(header.volume));
         self.newest_ns = self.newest_ns.max(header.wall_time_ns);
     }
 
@@ -78,7 +77,7 @@ impl Summary {
 
     pub(super) fn text(&self) -> String {
         let mut lines = vec![("location", self.location.clone())];
-        for volume in &self.volumes {
+        if let Some(volume) = self.volume {
             lines.push(("volume", volume.to_string()));
         }
         let range = match (Self::name(self.first), Self::name(self.last)) {
@@ -113,10 +112,9 @@ impl Summary {
     }
 
     pub(super) fn json(&self) -> String {
-        let volumes: Vec<Value> = self.volumes.iter().map(|v| json!(v.to_string())).collect();
         let mut text = json!({
             "location": self.location,
-            "volumes": volumes,
+            "volume": self.volume.map(|volume| volume.to_string()),
             "objects": self.objects,
             "bytes": self.bytes,
             "data_bytes": self.data_bytes,
