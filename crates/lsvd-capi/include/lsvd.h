@@ -30,8 +30,9 @@ extern "C" {
  * say: `LSVD_DIR` (the directory of its objects, made if it is absent, which must be empty:
  * `/tmp/lsvd`), `LSVD_SIZE` (`1G`), `LSVD_OBJECT_SIZE` (`8M`), `LSVD_STORE_LATENCY` (none; as in
  * `5ms..10ms`), `LSVD_WINDOW` (uploads at once: 8), `LSVD_SEAL_TIMEOUT` (`2s`), `LSVD_FLUSH`
- * (`local` or `store`), `LSVD_RETRY_TIMEOUT` (`30s`). Any other variable `LSVD_*` is refused. The
- * volume is ephemeral: it lasts as long as the process.
+ * (`local` or `store`), `LSVD_RETRY_TIMEOUT` (`30s`). `LSVD_LOG`, which is for the program
+ * `lsvd`, is ignored; any other variable `LSVD_*` is refused. The volume is ephemeral: it lasts as
+ * long as the process.
  *
  * Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (not a multiple
  * of 512, past the end, `buf` is NULL, a wrong variable), `-ENOTEMPTY` (the directory is not

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use engine::words::text::{Size, duration};
 use engine::{EphemeralOptions, FlushTarget};
 use lsvd_store::{LatencyRange, StoreUrl};
 
@@ -30,6 +30,10 @@ const KEYS: [&str; 7] = [
     "retry-timeout",
 ];
 
+/// Variables that say nothing about a volume, though they begin as ours do: those of the program
+/// `lsvd`, which may well be set where a C program runs.
+const NOT_OURS: [&str; 1] = ["LSVD_LOG"];
+
 /// All that can be set about a volume besides its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -47,22 +51,25 @@ impl Settings {
 
     /// Changes the setting `key`, which is one of [`KEYS`]; `name` is what the user calls it.
     fn set(&mut self, key: &str, name: &str, value: &str) -> Result<(), Failure> {
-        let wrong = |form: &str| Failure::invalid(format!("{name}={value} is wrong: write {form}"));
-        let size = || parse_size(value).ok_or_else(|| wrong("a size, as in 4096, 8M or 10G"));
-        let duration = || {
-            let form = "a number with its unit, as in 500us, 5ms, 2s or 1m";
-            parse_duration(value).ok_or_else(|| wrong(form))
+        let wrong = |advice: String| Failure::invalid(format!("{name}={value} is wrong: {advice}"));
+        let form = |form: &str| wrong(format!("write {form}"));
+        let size = || match value.parse() {
+            Ok(Size(bytes)) => Ok(bytes),
+            Err(error) => Err(wrong(error.to_string())),
         };
+        let duration = || duration(value).map_err(|error| wrong(error.to_string()));
         match key {
             "size" => self.ephemeral.size = size()?,
             "object-size" => self.ephemeral.object_size = size()?,
             "store-latency" => {
-                let form = "a latency, as in 5ms..10ms or 5ms";
-                self.store_latency = Some(value.parse().map_err(|_| wrong(form))?);
+                let latency = value.parse();
+                self.store_latency =
+                    Some(latency.map_err(|_| form("a latency, as in 5ms..10ms or 5ms"))?);
             }
             "window" => {
-                let form = "how many uploads may run at once, as in 8";
-                self.ephemeral.window = value.parse().map_err(|_| wrong(form))?;
+                let window = value.parse();
+                self.ephemeral.window =
+                    window.map_err(|_| form("how many uploads may run at once, as in 8"))?;
             }
             "seal-timeout" => self.ephemeral.seal_timeout = duration()?,
             "retry-timeout" => self.ephemeral.retry_timeout = duration()?,
@@ -70,7 +77,7 @@ impl Settings {
                 self.ephemeral.flush = match value {
                     "local" => FlushTarget::Local,
                     "store" => FlushTarget::Store,
-                    _ => return Err(wrong("local or store")),
+                    _ => return Err(form("local or store")),
                 }
             }
             _ => {
@@ -85,8 +92,8 @@ impl Settings {
 }
 
 /// Place and settings of the default volume from these variables. Those that do not begin with
-/// `LSVD_` are not looked at; those that do must all be known, for a mistyped one would be a wrong
-/// disk without a word.
+/// `LSVD_` are not looked at, and neither are those of the program; all others must be known, for a
+/// mistyped one would be a wrong disk without a word.
 pub(crate) fn from_variables(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(StoreUrl, Settings), Failure> {
@@ -99,6 +106,9 @@ pub(crate) fn from_variables(
         }) else {
             continue;
         };
+        if NOT_OURS.contains(&name) {
+            continue;
+        }
         if setting == "DIR" {
             place = match value.to_str() {
                 Some(url) => url.parse()?,
@@ -169,30 +179,10 @@ pub(crate) fn from_options(options: &str) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// A whole number of bytes, or of K, M, G or T (powers of 1024).
-fn parse_size(text: &str) -> Option<u64> {
-    let (number, shift) = match text.char_indices().next_back()? {
-        (at, 'K' | 'k') => (&text[..at], 10),
-        (at, 'M' | 'm') => (&text[..at], 20),
-        (at, 'G' | 'g') => (&text[..at], 30),
-        (at, 'T' | 't') => (&text[..at], 40),
-        _ => (text, 0),
-    };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    humantime::parse_duration(text).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn variables(list: &[(&str, &str)]) -> Result<(StoreUrl, Settings), Failure> {
@@ -241,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn the_variable_of_the_program_is_ignored() {
+        for level in ["debug", "no level at all"] {
+            let (_, settings) = variables(&[("LSVD_LOG", level), ("LSVD_SIZE", "2M")]).unwrap();
+            assert_eq!(settings.ephemeral.size, 2 << 20);
+        }
+    }
+
+    #[test]
     fn wrong_variables_are_refused_by_name() {
         for (name, value) in [
             ("LSVD_SIZE", ""),
@@ -255,6 +253,8 @@ mod tests {
             ("LSVD_SIEZ", "1G"),
             ("LSVD_size", "1G"),
             ("LSVD_", "1"),
+            ("LSVD_LOGS", "warn"),
+            ("LSVD_log", "warn"),
         ] {
             let failure = variables(&[(name, value)]).unwrap_err();
             assert!(failure.message().contains(name), "{}", failure.message());

@@ -43,8 +43,9 @@ fn runtime() -> Result<Arc<TokioRuntime>, Failure> {
     Ok(Arc::clone(runtime.insert(Arc::new(started))))
 }
 
-/// Opens a volume.
+/// Opens a volume. Settings that no volume can have are refused before anything is made.
 pub(crate) fn open(url: &StoreUrl, settings: Settings) -> Result<Volume, Failure> {
+    settings.ephemeral.check()?;
     let runtime = runtime()?;
     let mut store = url.create_empty()?;
     if let Some(latency) = settings.store_latency {
@@ -73,4 +74,31 @@ pub(crate) fn remove(number: u64) {
     let removed = VOLUMES.write().open.remove(&number);
     // What ends with the last clone of a volume is no work to do under the lock.
     drop(removed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::from_options;
+
+    #[test]
+    fn settings_out_of_range_make_no_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("vol");
+        let url = StoreUrl::LocalDirectory(place.clone());
+        for options in [
+            "ephemeral,size=1000",
+            "ephemeral,size=1M,object-size=1K",
+            "ephemeral,size=1M,window=0",
+            "ephemeral,size=1M,seal-timeout=0",
+        ] {
+            let failure = open(&url, from_options(options).unwrap()).unwrap_err();
+            let message = failure.message();
+            assert!(message.contains("cannot be"), "{options}: {message}");
+            assert!(!place.exists(), "{options} left a directory");
+        }
+        let volume = open(&url, from_options("ephemeral,size=1M").unwrap()).unwrap();
+        volume.close().unwrap();
+        assert!(place.is_dir());
+    }
 }

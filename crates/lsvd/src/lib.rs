@@ -5,7 +5,7 @@
 //!
 //! The layers import only downwards, and the folders are the layers:
 //!
-//! - [`words`]: units, object names, errors, limits
+//! - [`words`]: units, object names, errors, limits, values as people write them
 //! - [`bytes`]: formats at rest, pure encoding and decoding
 //! - [`state`]: extent map, batch, objects in flight; no I/O
 //! - [`doors`]: the narrow traits through which the world comes in: object store, runtime

@@ -13,11 +13,11 @@ use clap::{Args, ValueEnum};
 use lsvd::Volume;
 use lsvd::doors::store::{ObjectStore, StoreError};
 use lsvd::words::name::ObjectName;
+use lsvd::words::text::{Size, duration};
 use tokio::runtime::Handle;
 
 use super::volume::{self, VolumeArguments};
 use crate::failure::Failure;
-use crate::values::{Size, duration};
 use report::Report;
 use worker::{Plan, Tally};
 
@@ -74,7 +74,10 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-The volume is made for the run, so --ephemeral is needed and the directory must be empty.
+The volume is made for the run, so --ephemeral is needed and the directory must be empty or absent:
+one that holds anything is refused with exit code 1, and keeps it. At the end the objects of the run
+are removed, unless --keep is given; the directory stays.
+
 Reading patterns first write the whole volume once, which is not measured. For writing patterns
 the rate `stored` counts the time until the last object is in the store; the rate `answered` does
 not, and exceeds it by what fits in memory.
@@ -118,13 +121,12 @@ impl Pattern {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.volume.require_ephemeral()?;
+    let options = arguments.volume.options(arguments.create)?;
     let plan = Plan::new(arguments)?;
     let runtime = volume::start_runtime()?;
     let handle = runtime.handle();
     let store = arguments.volume.create_store(handle)?;
-    let volume = arguments
-        .volume
-        .open(Arc::clone(&store), handle, arguments.create)?;
+    let volume = volume::open(Arc::clone(&store), handle, options)?;
     let outcome = measure(&volume, &plan, arguments);
     // Closing stores what is left even where the run failed: its error is the one to show then.
     let closing = Instant::now();

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use clap::Args;
 use lsvd::Volume;
+use lsvd::words::text::{Size, duration};
 use lsvd_nbd::{Export, Limits, Listener, Server};
 use tokio::runtime::Handle;
 
 use super::volume::{self, VolumeArguments};
 use crate::device::VolumeDevice;
 use crate::failure::Failure;
-use crate::values::{HostPort, Size, duration};
+use crate::values::HostPort;
 use endpoint::Endpoint;
 use signals::Signals;
 
@@ -72,9 +73,9 @@ no new clients, requests in work are answered, what is in memory is stored. A se
 once.
 
 What is durable when, with --ephemeral:
-  a write is answered when it is in memory; objects of --object-size are uploaded behind it, and
-  what is older than --seal-timeout even when the object is not full
-  --flush local   a flush answers at once: a scratch disk promises nothing to a crash
+  a write is answered from memory, before anything is stored; objects of --object-size are uploaded
+  behind it, and what is older than --seal-timeout even when the object is not full
+  --flush local   a flush answers at once and promises nothing: a crash loses the disk
   --flush store   a flush, or a write with FUA, waits until all before it is stored
   after an orderly end (exit code 0) everything is stored; no later serve reads it back
 
@@ -96,6 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "an ephemeral volume begins empty: say how large it is with --create SIZE",
         ));
     };
+    let options = arguments.volume.options(size)?;
     let endpoint = Endpoint::choose(arguments)?;
     let runtime = volume::start_runtime()?;
     // First of all, so that no signal finds its old meaning once something is there to be closed.
@@ -103,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // The socket before the volume: where it is refused, nothing else was touched.
     let listener = runtime.block_on(endpoint.bind())?;
     let store = arguments.volume.create_store(runtime.handle())?;
-    let volume = arguments.volume.open(store, runtime.handle(), size)?;
+    let volume = volume::open(store, runtime.handle(), options)?;
     let outcome = runtime.block_on(serve(arguments, listener, volume, signals));
     // Uploads that are stuck must not hold the end up; what they mean is in the outcome.
     runtime.shutdown_background();

@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use lsvd::doors::runtime::TokioRuntime;
 use lsvd::doors::store::ObjectStore;
+use lsvd::words::text::{Size, duration};
 use lsvd::{EphemeralOptions, FlushTarget, Volume};
 use lsvd_store::{Latency, LatencyRange, StoreUrl};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::failure::Failure;
-use crate::values::{Size, duration};
 
 /// How an ephemeral volume is made.
 #[derive(Debug, Args)]
@@ -95,6 +95,21 @@ impl VolumeArguments {
         ))
     }
 
+    /// The settings of a new volume of `size` bytes; to be asked for before anything is made, so
+    /// that settings that no volume can have leave nothing behind.
+    pub(crate) fn options(&self, Size(size): Size) -> Result<EphemeralOptions, Failure> {
+        let options = EphemeralOptions {
+            size,
+            object_size: self.object_size.0,
+            window: self.window,
+            seal_timeout: self.seal_timeout,
+            flush: self.flush.into(),
+            retry_timeout: self.retry_timeout,
+        };
+        options.check()?;
+        Ok(options)
+    }
+
     /// Opens the store of a new volume, which must be empty.
     pub(crate) fn create_store(&self, runtime: &Handle) -> Result<Arc<dyn ObjectStore>, Failure> {
         // Whatever the reason: a place that does not serve is no wrong usage.
@@ -107,25 +122,16 @@ impl VolumeArguments {
         let slow = Latency::new(store, runtime).writes(latency).reads(latency);
         Ok(Arc::new(slow))
     }
+}
 
-    /// Opens a new volume of `size` bytes in `store`.
-    pub(crate) fn open(
-        &self,
-        store: Arc<dyn ObjectStore>,
-        runtime: &Handle,
-        size: Size,
-    ) -> Result<Volume, Failure> {
-        let options = EphemeralOptions {
-            size: size.0,
-            object_size: self.object_size.0,
-            window: self.window,
-            seal_timeout: self.seal_timeout,
-            flush: self.flush.into(),
-            retry_timeout: self.retry_timeout,
-        };
-        let runtime = Arc::new(TokioRuntime::on(runtime.clone()));
-        Ok(Volume::open_ephemeral(store, runtime, options)?)
-    }
+/// Opens a new volume in `store`.
+pub(crate) fn open(
+    store: Arc<dyn ObjectStore>,
+    runtime: &Handle,
+    options: EphemeralOptions,
+) -> Result<Volume, Failure> {
+    let runtime = Arc::new(TokioRuntime::on(runtime.clone()));
+    Ok(Volume::open_ephemeral(store, runtime, options)?)
 }
 
 /// The threads on which uploads, timers and connections run: one for each processor.

@@ -1,6 +1,7 @@
-//! The vocabulary: units, object names, errors and limits. Imports nothing of the engine.
+//! The vocabulary: units, object names, errors, limits, and values as people write them. Imports nothing of the engine.
 
 pub mod error;
 pub mod limits;
 pub mod name;
+pub mod text;
 pub mod units;

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use lsvd::words::text::Size;
 use serde_json::json;
 
 use super::worker::Tally;
 use super::{Arguments, Pattern};
 use crate::failure::Failure;
-use crate::values::Size;
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 

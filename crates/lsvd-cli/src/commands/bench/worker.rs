@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use lsvd::Volume;
+use lsvd::words::text::Size;
 
 use super::{Arguments, Pattern};
 use crate::failure::Failure;
-use crate::values::Size;
 
 /// Longest latency that is told from longer ones.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);

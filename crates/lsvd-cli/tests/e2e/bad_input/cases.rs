@@ -226,6 +226,10 @@ pub(super) const CASES: &[Case] = &[
         "bench memory:// --ephemeral --bs 1000",
     ),
     usage(
+        "a window too large for a benchmark",
+        "bench DIR/vol --ephemeral --window 65",
+    ),
+    usage(
         "a volume too small to measure",
         "bench memory:// --ephemeral --create 4K --threads 2",
     ),
