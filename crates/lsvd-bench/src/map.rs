@@ -25,8 +25,8 @@ const BLOCK_SECTORS: u64 = 8;
 const OBJECT_BLOCKS: u64 = 2048;
 
 /// Short rounds and many, so that both maps meet the same disturbances and the median misses most.
-const ROUND_BLOCKS: usize = 20_000;
-const ROUNDS: usize = 100;
+const ROUND_BLOCKS: usize = 200_000;
+const ROUNDS: usize = 11;
 
 /// Lookup, update and memory of the extent map beside `BTreeMap`
 #[derive(Debug, Args)]

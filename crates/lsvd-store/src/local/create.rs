@@ -21,8 +21,9 @@ pub(super) const HIDDEN_PREFIX: &str = ".lsvd-new.";
 
 /// Bytes of one write call. The parts of a body are small and many, and gathering them into a piece
 /// that stays in the processor's cache costs a third less time than giving the kernel a list of
-/// them, and less than larger pieces do.
-const PIECE_BYTES: usize = 128 << 10;
+/// them. The disk starts on each piece while the next is gathered; in smaller pieces its requests
+/// get too small.
+const PIECE_BYTES: usize = 512 << 10;
 
 /// How a file exists before it has its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,20 +93,17 @@ impl<'a> NewFile<'a> {
     pub(super) fn write_all(&self, body: &[Bytes]) -> Result<(), Errno> {
         self.reserve(body.iter().map(|part| part.len() as u64).sum())?;
         let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let mut written = 0;
         for part in body {
             let mut rest = part.as_ref();
             while !rest.is_empty() {
-                if piece.is_empty() && rest.len() >= PIECE_BYTES {
-                    let (whole, behind) = rest.split_at(PIECE_BYTES);
-                    self.write_piece(whole)?;
-                    rest = behind;
-                    continue;
-                }
                 let (fits, behind) = rest.split_at(rest.len().min(PIECE_BYTES - piece.len()));
                 piece.extend_from_slice(fits);
                 rest = behind;
                 if piece.len() == PIECE_BYTES {
                     self.write_piece(&piece)?;
+                    self.start_writing(written);
+                    written += PIECE_BYTES;
                     piece.clear();
                 }
             }
@@ -137,6 +135,20 @@ impl<'a> NewFile<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Has the disk start on the bytes before the file's end that it was not told of yet, so that it
+    /// does not lie idle while the rest is copied. Only a hint: whether they got there is what the
+    /// sync says, and starting the work does not swallow its error.
+    #[expect(unsafe_code, reason = "no crate in use wraps this call")]
+    fn start_writing(&self, offset: usize) {
+        let Ok(offset) = libc::off64_t::try_from(offset) else {
+            return;
+        };
+        let len = PIECE_BYTES as libc::off64_t;
+        let flags = libc::SYNC_FILE_RANGE_WRITE;
+        // SAFETY: the call takes numbers alone, and the descriptor is open while `self` lives.
+        let _ = unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset, len, flags) };
     }
 
     /// Gives the file its name; of any number of racing creators one wins.
