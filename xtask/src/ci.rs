@@ -5,8 +5,8 @@ use crate::{fuzz, needs, test, tidy};
 
 pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
-    timed("tidy", tidy::check)?;
     needs::install()?;
+    timed("tidy", tidy::check)?;
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
     run("clippy", clippy.args(["--", "-D", "warnings"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);

@@ -12,9 +12,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("fio", "fio"),
     ("fusermount3", "fuse3"),
     ("gcc", "gcc"),
+    ("git", "git"),
     ("losetup", "mount"),
+    ("make", "make"),
     ("mke2fs", "e2fsprogs"),
     ("mount", "mount"),
+    ("nm", "binutils"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdfuse", "libnbd-bin"),
     ("nbdinfo", "libnbd-bin"),
@@ -39,6 +42,9 @@ pub(crate) fn install() -> Outcome {
         .filter(|(program, _)| !is_there(program))
         .map(|(_, package)| *package)
         .collect();
+    if !Path::new("/usr/include/stdio.h").is_file() {
+        packages.push("libc6-dev");
+    }
     packages.sort_unstable();
     packages.dedup();
     if packages.is_empty() {

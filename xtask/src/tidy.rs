@@ -56,6 +56,8 @@ pub(crate) fn check() -> Outcome {
 /// Files that are committed or about to be.
 fn tracked_files(root: &Path) -> Result<Vec<String>, String> {
     let output = Command::new("git")
+        // The checkout may belong to another user, as in a container.
+        .args(["-c", "safe.directory=*"])
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
         .output()

@@ -128,15 +128,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let store = arguments.volume.create_store(handle)?;
     let volume = volume::open(Arc::clone(&store), handle, options)?;
     let outcome = measure(&volume, &plan, arguments);
-    // Closing stores what is left even where the run failed: its error is the one to show then.
+    // Closing stores what is left even where the run failed: the error of the run is then shown.
     let closing = Instant::now();
     let closed = volume.close();
     let report = outcome.map(|tally| Report::new(arguments, tally, closing.elapsed()));
+    let report = report?;
+    // Objects may still be stored behind a failed close, so what is there is left for people to see.
+    closed?;
     if !arguments.keep {
         remove_objects(store.as_ref(), handle)?;
     }
-    let report = report?;
-    closed?;
     report.print(arguments.json)
 }
 

@@ -54,6 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .map_err(Failure::from_output)?;
     match summary.damaged.first() {
+        None if summary.objects == 0 => Err(Failure::failed(format!(
+            "{} holds no object of a volume: name the directory that lsvd serve was given",
+            summary.location,
+        ))),
         None => Ok(()),
         Some(first) => Err(Failure::failed(format!(
             "{} of {} objects in {} do not check, the first is {first}",

@@ -128,3 +128,12 @@ fn a_directory_that_is_not_writable_is_shown() {
         shown(&directory);
     }
 }
+
+#[test]
+fn a_place_without_objects_is_no_volume() {
+    let directory = ObjectDirectory::new();
+    fs::create_dir_all(directory.objects()).unwrap();
+    fs::write(directory.objects().join("letter.txt"), "dear").unwrap();
+    let ended = Ended::run(lsvd().arg("info").arg(directory.objects())).assert_code(1);
+    assert!(ended.stderr.contains("no object of a volume"), "{ended}");
+}

@@ -115,7 +115,12 @@ impl Uploader {
         let mut pause = RETRY_PAUSE_MIN;
         let mut patience = STORE_PATIENCE;
         while let Err(error) = self.attempt(&name, &header, &body, patience).await {
-            tracing::warn!(object = name, %error, "an upload failed and is tried again");
+            // Once, not at every attempt: a store that is gone for a day is one piece of news.
+            if patience == STORE_PATIENCE && pause == RETRY_PAUSE_MIN {
+                tracing::warn!(object = name, %error, "an upload failed and is tried again");
+            } else {
+                tracing::debug!(object = name, %error, "an upload failed again");
+            }
             // Another's object under our name does not go away by itself.
             let lasting = error.kind() == ErrorKind::Damaged;
             if lasting || self.runtime.now().saturating_sub(started) >= self.retry_timeout {

@@ -1,6 +1,6 @@
 //! The orderly end of a server: requests in work are finished, memory is stored, within a time.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use lsvd::Volume;
@@ -12,6 +12,11 @@ use crate::failure::Failure;
 /// How often a close that takes long says so.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Longest that clients may take to end, and the share of the whole time: what they keep waiting
+/// for must not cost others what is in memory.
+const CLIENTS_MAX: Duration = Duration::from_secs(10);
+const CLIENTS_SHARE: u32 = 2;
+
 /// How long to wait before a close that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -22,7 +27,7 @@ pub(super) async fn in_order(
     limit: Duration,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let closing = close(server, volume, started + limit);
+    let closing = close(server, volume, started, limit);
     tokio::pin!(closing);
     let mut progress = interval_at(started + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
     loop {
@@ -34,12 +39,18 @@ pub(super) async fn in_order(
     }
 }
 
-async fn close(server: &Server, volume: &Volume, deadline: Instant) -> Result<(), Failure> {
-    if let Drained::Cut(count) = server.shutdown(deadline - Instant::now()).await {
-        tracing::warn!(count, "connections were cut: their requests took too long");
+async fn close(
+    server: &Server,
+    volume: &Volume,
+    started: Instant,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let for_clients = (limit / CLIENTS_SHARE).min(CLIENTS_MAX);
+    if let Drained::Cut(count) = server.shutdown(for_clients).await {
+        tracing::warn!(count, "connections were cut: they did not end in time");
     }
     let mut last_error = None;
-    let stored = timeout_at(deadline, async {
+    let stored = timeout_at(started + limit, async {
         // A store that fails is tried for as long as we may.
         while let Err(error) = volume.close_async().await {
             last_error = Some(error);
@@ -58,7 +69,11 @@ async fn close(server: &Server, volume: &Volume, deadline: Instant) -> Result<()
     )))
 }
 
+/// Progress is for people: elsewhere standard error has one line, and only about a failure.
 fn show(elapsed: Duration, limit: Duration) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
     let seconds = elapsed.as_secs();
     // Whoever cannot read standard error has to do without.
     drop(writeln!(
