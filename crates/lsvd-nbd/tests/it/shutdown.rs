@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use lsvd_nbd::client::{Client, ClientError, ClientOptions};
 use lsvd_nbd::wire::ReplyMode;
+use lsvd_nbd::wire::constants::CMD_READ;
 use lsvd_nbd::{Drained, Listener, MemoryDevice};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Barrier, Semaphore};
 
 use crate::device::TestDevice;
@@ -63,6 +65,52 @@ async fn what_never_ends_is_cut_off() {
     assert!(began.elapsed() < Duration::from_secs(10));
     let answer = soon(held).await.expect("it runs");
     assert!(matches!(answer, Err(ClientError::Closed)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn replies_that_are_not_read_do_not_use_up_the_grace() {
+    let server = server(Arc::new(MemoryDevice::new(32 * MIB)));
+    let mut deaf = Raw::transmission(&server).await;
+    deaf.request(CMD_READ, 1, 0, 4 << 20).await;
+    soon(deaf.stream.read_exact(&mut [0; 16]))
+        .await
+        .expect("a reply begins");
+    let began = Instant::now();
+    let drained = soon(server.shutdown(Duration::from_secs(15))).await;
+    assert_eq!(drained, Drained::All);
+    assert!(began.elapsed() < Duration::from_secs(8), "{began:?}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn replies_that_are_read_slowly_are_sent_while_the_server_stops() {
+    let server = server(Arc::new(MemoryDevice::new(32 * MIB)));
+    let mut slow = Raw::transmission(&server).await;
+    slow.request(CMD_READ, 1, 0, 1 << 20).await;
+    soon(slow.stream.read_exact(&mut [0; 16]))
+        .await
+        .expect("a reply begins");
+    let stopping = tokio::spawn(async move { server.shutdown(Duration::from_secs(15)).await });
+    let mut part = vec![0; 256 << 10];
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        soon(slow.stream.read_exact(&mut part)).await.expect("data");
+    }
+    assert_eq!(soon(stopping).await.expect("it runs"), Drained::All);
+}
+
+/// A connection whose embedder does not poll it cannot end: that must not add to the time.
+#[tokio::test]
+async fn the_grace_is_not_waited_for_twice() {
+    let server = server(Arc::new(MemoryDevice::new(MIB)));
+    let (_ours, theirs) = tokio::io::duplex(4096);
+    let mut connection = Box::pin(server.serve_stream(theirs));
+    let polled = tokio::time::timeout(Duration::ZERO, &mut connection).await;
+    polled.expect_err("it goes on");
+    let began = Instant::now();
+    let drained = soon(server.shutdown(Duration::from_secs(2))).await;
+    assert_eq!(drained, Drained::Cut(1));
+    assert!(began.elapsed() < Duration::from_secs(3), "{began:?}");
 }
 
 #[tokio::test]
