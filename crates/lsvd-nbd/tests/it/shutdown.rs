@@ -114,6 +114,46 @@ async fn the_grace_is_not_waited_for_twice() {
 }
 
 #[tokio::test]
+async fn a_lock_file_of_another_kind_is_refused_at_once() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("nbd.sock");
+    let lock = place.path().join("nbd.sock.lock");
+    let fifo = std::process::Command::new("mkfifo").arg(&lock).status();
+    assert!(fifo.expect("mkfifo runs").success());
+    // In a thread of its own: what hangs in a system call cannot be timed out.
+    let (tell, told) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let target = path.clone();
+    std::thread::spawn(move || {
+        let bound = runtime.block_on(Listener::unix(target));
+        let _ = tell.send(bound.map(|_| ()).map_err(|error| error.to_string()));
+    });
+    let told = told.recv_timeout(Duration::from_secs(5));
+    let error = told.expect("it does not hang").expect_err("a FIFO");
+    assert!(error.contains("not a regular file"), "{error}");
+
+    std::fs::remove_file(&lock).expect("removed");
+    let other = place.path().join("other");
+    std::fs::write(&other, "mine").expect("written");
+    std::os::unix::fs::symlink(&other, &lock).expect("linked");
+    let error = Listener::unix(&path).await.expect_err("a link");
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+    assert!(other.exists() && lock.is_symlink(), "both are kept");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_utf8_is_in_the_uri_byte_by_byte() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = tempfile::tempdir().expect("a directory");
+    let name = std::ffi::OsStr::from_bytes(b"a\xff b");
+    let listener = Listener::unix(place.path().join(name))
+        .await
+        .expect("bound");
+    let uri = listener.uri("");
+    assert!(uri.ends_with("/a%FF%20b"), "{uri}");
+}
+
+#[tokio::test]
 async fn listeners_end_and_leave_no_socket_file() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("nbd.sock");
