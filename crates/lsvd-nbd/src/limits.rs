@@ -23,6 +23,16 @@ pub(crate) const PRIVATE_LEN: usize = 1 << 20;
 /// Longest piece of a long write, in bytes: what the device gets at once.
 pub(crate) const PIECE_LEN: usize = 1 << 20;
 
+/// Longest part that long data of replies is cut into while others wait for its memory.
+pub(crate) const PART_LEN: usize = 1 << 20;
+
+/// Bytes that a client has to move in each [`Limits::stall_timeout`] while it holds shared memory
+/// that others wait for.
+pub(crate) const STALL_LEN: usize = 1 << 20;
+
+/// How long a client may take no byte of its replies while the server stops.
+pub(crate) const STOPPING_STALL: Duration = Duration::from_secs(1);
+
 /// Most extents in one block status reply.
 pub(crate) const EXTENTS_MAX: usize = 4096;
 
@@ -58,8 +68,9 @@ pub struct Limits {
     /// Bytes that all connections together may hold for long or waiting requests and for their
     /// replies; at least 64 MiB.
     pub memory: usize,
-    /// A client that has not moved a byte for so long, while it holds shared memory that others
-    /// wait for, is disconnected. A client that holds nothing may be idle for ever.
+    /// A client that has moved less than 1 MiB for so long, while it holds shared memory that
+    /// others wait for, is disconnected; so is one that has hung up its sending side and has taken
+    /// none of its last replies for so long. A client that holds nothing may be idle for ever.
     pub stall_timeout: Duration,
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,11 +81,11 @@ impl Listener {
     pub fn uri(&self, export: &str) -> String {
         match &self.kind {
             Kind::Unix { file, .. } => {
-                let path = file.path().to_string_lossy();
-                format!("nbd+unix:///{}?socket={}", escape(export), escape(&path))
+                let path = escape(file.path().as_os_str().as_bytes());
+                format!("nbd+unix:///{}?socket={path}", escape(export.as_bytes()))
             }
             Kind::Tcp { address, .. } if export.is_empty() => format!("nbd://{address}"),
-            Kind::Tcp { address, .. } => format!("nbd://{address}/{}", escape(export)),
+            Kind::Tcp { address, .. } => format!("nbd://{address}/{}", escape(export.as_bytes())),
         }
     }
 
@@ -105,9 +106,9 @@ impl Listener {
 }
 
 /// Percent-encodes what has a meaning of its own in a URI.
-fn escape(text: &str) -> String {
+fn escape(text: &[u8]) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    for &byte in text {
         if byte.is_ascii_alphanumeric() || b"/-._~:@".contains(&byte) {
             escaped.push(char::from(byte));
         } else {

@@ -1,69 +1,83 @@
 //! The memory that all connections share for long and waiting requests: only a count, granted
-//! before a buffer is made and given back when it is gone.
+//! before a buffer is made and given back when it is gone. It is granted in the order of asking,
+//! so that those who want little cannot keep it from those who want much.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 /// The shared memory.
 pub(crate) struct Pool {
-    free: AtomicUsize,
-    /// Who waits, by session. A session that is woken tries again, and waits anew.
-    waiters: Mutex<Vec<(u64, Waker)>>,
-    waiter_count: AtomicUsize,
+    state: Mutex<State>,
+}
+
+struct State {
+    free: usize,
+    /// The sessions that wait, in the order of asking. The first one is woken to try again.
+    waiters: VecDeque<(u64, Waker)>,
 }
 
 impl Pool {
     pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        let state = State {
+            free: bytes,
+            waiters: VecDeque::new(),
+        };
         Arc::new(Self {
-            free: AtomicUsize::new(bytes),
-            waiters: Mutex::default(),
-            waiter_count: AtomicUsize::new(0),
+            state: Mutex::new(state),
         })
     }
 
-    fn try_take(&self, bytes: usize) -> bool {
-        self.free
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| {
-                free.checked_sub(bytes)
-            })
-            .is_ok()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the bytes, or has the session wait behind those who wait already. It is woken when
+    /// it is the first and something is given back.
+    fn take(&self, session: u64, bytes: usize, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        let place = state.waiters.iter().position(|(id, _)| *id == session);
+        let is_first = place.map_or(state.waiters.is_empty(), |at| at == 0);
+        if is_first && state.free >= bytes {
+            state.free -= bytes;
+            if place.is_some() {
+                state.waiters.pop_front();
+                wake_first(state);
+            }
+            return true;
+        }
+        match place.and_then(|at| state.waiters.get_mut(at)) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => state.waiters.push_back((session, cx.waker().clone())),
+        }
+        false
     }
 
     fn give_back(&self, bytes: usize) {
-        self.free.fetch_add(bytes, Ordering::SeqCst);
-        if self.waiter_count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let waiters = {
-            let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-            self.waiter_count.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *waiters)
-        };
-        for (_, waker) in waiters {
-            waker.wake();
-        }
+        let mut state = self.lock();
+        state.free += bytes;
+        wake_first(state);
     }
 
-    /// Wakes the session when something is given back.
-    fn wait(&self, session: u64, cx: &Context<'_>) {
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiters.iter_mut().find(|(id, _)| *id == session) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => waiters.push((session, cx.waker().clone())),
-        }
-        self.waiter_count.store(waiters.len(), Ordering::SeqCst);
-    }
-
+    /// Takes the session out of the queue.
     fn forget(&self, session: u64) {
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        waiters.retain(|(id, _)| *id != session);
-        self.waiter_count.store(waiters.len(), Ordering::SeqCst);
+        let mut state = self.lock();
+        state.waiters.retain(|(id, _)| *id != session);
+        wake_first(state);
     }
 
-    /// Whether someone waits for memory.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.waiter_count.load(Ordering::SeqCst) > 0
+    /// Whether a session other than this one waits for memory.
+    fn is_wanted_beside(&self, session: u64) -> bool {
+        self.lock().waiters.iter().any(|(id, _)| *id != session)
+    }
+}
+
+fn wake_first(state: MutexGuard<'_, State>) {
+    let waker = state.waiters.front().map(|(_, waker)| waker.clone());
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -73,7 +87,10 @@ pub(crate) struct Purse {
     pool: Arc<Pool>,
     private: Arc<AtomicUsize>,
     pooled: Arc<AtomicUsize>,
+    /// The session is in the pool's queue.
     waiting: bool,
+    /// It has asked for memory in this turn and got none.
+    asked: bool,
 }
 
 /// Granted bytes, given back when dropped.
@@ -84,6 +101,19 @@ pub(crate) struct Grant {
     pool: Option<(Arc<Pool>, Arc<AtomicUsize>)>,
 }
 
+impl Grant {
+    /// Parts with so many of the bytes, or with all there are.
+    pub(crate) fn split_off(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            bytes,
+            private: Arc::clone(&self.private),
+            pool: self.pool.clone(),
+        }
+    }
+}
+
 impl Purse {
     pub(crate) fn new(session: u64, pool: Arc<Pool>, private: usize) -> Self {
         Self {
@@ -92,11 +122,12 @@ impl Purse {
             private: Arc::new(AtomicUsize::new(private)),
             pooled: Arc::default(),
             waiting: false,
+            asked: false,
         }
     }
 
-    /// Takes the bytes, or arranges to be woken when it is worth trying again. A session has to
-    /// try again after that even if it was woken for another reason.
+    /// Takes the bytes, or has the session wait for its turn. A session has to try again
+    /// whenever it is woken, for whatever reason.
     pub(crate) fn take(&mut self, bytes: usize, cx: &Context<'_>) -> Option<Grant> {
         let private = self
             .private
@@ -104,24 +135,20 @@ impl Purse {
                 free.checked_sub(bytes)
             });
         if private.is_ok() {
+            // If it waits for the pool it leaves the queue at the end of the turn.
             return Some(self.grant(bytes, false));
         }
-        if self.pool.try_take(bytes) {
-            return Some(self.grant(bytes, true));
+        if !self.pool.take(self.session, bytes, cx) {
+            self.waiting = true;
+            self.asked = true;
+            return None;
         }
-        self.pool.wait(self.session, cx);
-        self.waiting = true;
-        // What was given back between the try and the registration woke nobody.
-        self.pool.try_take(bytes).then(|| self.grant(bytes, true))
+        self.waiting = false;
+        self.pooled.fetch_add(bytes, Ordering::Relaxed);
+        Some(self.grant(bytes, true))
     }
 
-    fn grant(&mut self, bytes: usize, pooled: bool) -> Grant {
-        if std::mem::take(&mut self.waiting) {
-            self.pool.forget(self.session);
-        }
-        if pooled {
-            self.pooled.fetch_add(bytes, Ordering::Relaxed);
-        }
+    fn grant(&self, bytes: usize, pooled: bool) -> Grant {
         Grant {
             bytes,
             private: Arc::clone(&self.private),
@@ -129,9 +156,21 @@ impl Purse {
         }
     }
 
+    pub(crate) fn begin_turn(&mut self) {
+        self.asked = false;
+    }
+
+    /// Leaves the queue if the session could not use memory now: others would wait behind it.
+    pub(crate) fn end_turn(&mut self) {
+        if self.waiting && !self.asked {
+            self.waiting = false;
+            self.pool.forget(self.session);
+        }
+    }
+
     /// Whether this session holds memory of the pool that another waits for.
     pub(crate) fn holds_what_others_want(&self) -> bool {
-        self.holds_pooled() && self.pool.is_wanted()
+        self.holds_pooled() && self.pool.is_wanted_beside(self.session)
     }
 
     /// Whether this session holds memory of the pool.

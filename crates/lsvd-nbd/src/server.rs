@@ -26,6 +26,9 @@ const CONNECTIONS_MAX: usize = 1 << 20;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Longest part of a shutdown's grace that is kept for connections that are cut.
+const CUT_TIME: Duration = Duration::from_millis(100);
+
 /// Why a server cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -127,7 +130,7 @@ impl Server {
     ///
     /// [`shutdown`]: Server::shutdown
     pub async fn serve(&self, listener: Listener) {
-        let mut refusing = false;
+        let (mut refusing, mut failing) = (false, false);
         loop {
             let accepted = tokio::select! {
                 () = self.shared.shutdown.requested() => return,
@@ -137,11 +140,16 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    tracing::warn!("cannot accept connections: {error}");
+                    // Tried again ten times a second, and said once until it works again.
+                    if !failing {
+                        tracing::warn!("cannot accept connections: {error}");
+                    }
+                    failing = true;
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
+            failing = false;
             let Ok(slot) = Arc::clone(&self.shared.slots).try_acquire_owned() else {
                 // Said once for each time that it happens, not for each connection.
                 if !refusing {
@@ -218,18 +226,20 @@ impl Server {
     }
 
     /// Ends the server: accepts nothing more, answers further requests with `ESHUTDOWN`, waits
-    /// up to `grace` for those in work, and closes all connections.
+    /// for those in work, and closes all connections. All of that takes up to `grace`. A client
+    /// that takes none of its replies for a second, and has nothing in work, is not waited for.
     pub async fn shutdown(&self, grace: Duration) -> Drained {
         self.shared.shutdown.request();
         let all = u32::try_from(self.shared.limits.connections).unwrap_or(u32::MAX);
-        let drained = timeout(grace, self.shared.slots.acquire_many(all)).await;
+        // Connections that are cut end at their next poll, which is within the grace, too.
+        let ending = (grace / 10).min(CUT_TIME);
+        let drained = timeout(grace - ending, self.shared.slots.acquire_many(all)).await;
         if drained.is_ok() {
             return Drained::All;
         }
         let open = self.shared.limits.connections - self.shared.slots.available_permits();
         self.shared.shutdown.cut();
-        // They end at their next poll.
-        let _ = timeout(grace, self.shared.slots.acquire_many(all)).await;
+        let _ = timeout(ending, self.shared.slots.acquire_many(all)).await;
         Drained::Cut(open)
     }
 

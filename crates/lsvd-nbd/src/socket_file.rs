@@ -128,20 +128,29 @@ impl StartLock {
             .open(path);
         let file = match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                match OpenOptions::new().write(true).open(path) {
+                // A link is not followed, and a FIFO that nobody reads does not make this wait.
+                let opened = OpenOptions::new()
+                    .write(true)
+                    .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                    .open(path);
+                match opened {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(_) if is_of_another_kind(path) => return Err(another_kind(path)),
                     opened => opened,
                 }
             }
             made => made,
         }
         .map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if !meta.is_file() {
+            return Err(another_kind(path));
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let meta = file.metadata().map_err(failed)?;
         // Whoever held it before has removed the file: what was locked is nobody else's lock.
         if !is_file(path, meta.dev(), meta.ino()) {
             return Ok(None);
@@ -162,6 +171,17 @@ impl Drop for StartLock {
             tracing::warn!(path = %self.path.display(), "the lock stays: {error}");
         }
     }
+}
+
+/// Whether there is something other than a regular file.
+fn is_of_another_kind(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file())
+}
+
+fn another_kind(path: &Path) -> io::Error {
+    let path = path.display();
+    let message = format!("{path} is needed as a lock and is not a regular file: remove it");
+    io::Error::new(io::ErrorKind::AlreadyExists, message)
 }
 
 /// Whether `path` leads to the very file with this device and inode.

@@ -50,6 +50,11 @@ impl Input {
         }
     }
 
+    /// Whether nothing more can be received before something is consumed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.end - self.start == self.buf.len()
+    }
+
     /// Receives what there is; ready with 0 at the end of the stream.
     pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,

@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod reply;
 mod request;
+mod stall;
 mod write;
 
 use std::future::{Future, poll_fn};
@@ -20,18 +21,18 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, Sleep, sleep};
 
 use crate::device::DeviceResult;
 use crate::export::Export;
 use crate::handshake::Agreed;
-use crate::limits::{Limits, PRIVATE_LEN};
+use crate::limits::{Limits, PRIVATE_LEN, STALL_LEN, STOPPING_STALL};
 use crate::operation::{BoxFuture, Outcome};
 use crate::pool::{Grant, Pool, Purse};
 use crate::shutdown::Shutdown;
 use crate::wire::{ReplyMode, WireError};
 use input::Input;
 use output::Output;
+use stall::Watch;
 use write::{LongWrite, Receiving};
 
 /// Why a connection ended out of order. The server goes on.
@@ -53,9 +54,12 @@ pub enum SessionError {
     /// A refused request announced more payload than is read and thrown away.
     #[error("a payload of {0} bytes is too long to be skipped")]
     PayloadTooLong(u64),
-    /// The client stood still while it held memory that others wait for.
-    #[error("the client stood still while it held memory that others wait for")]
+    /// The client was too slow while it held memory that others wait for.
+    #[error("the client was too slow while it held memory that others wait for")]
     Stalled,
+    /// The client took none of its last replies for too long.
+    #[error("the client took none of its last replies for too long")]
+    Unread,
     /// All connections that the limits allow are taken.
     #[error("all connections are taken")]
     TooManyConnections,
@@ -127,7 +131,11 @@ pub(crate) struct Session<S> {
     /// No more requests come: the client said so, hung up, or the server stops.
     ending: bool,
     stopping: bool,
-    stall: Option<Pin<Box<Sleep>>>,
+    /// The client has hung up or sends no more; what has arrived may not be taken up yet.
+    hung_up: bool,
+    /// What is demanded of who holds memory, and of who is to take its last replies.
+    rate: Watch,
+    leaving: Watch,
     /// Device errors that were logged as warnings.
     warnings: u32,
 }
@@ -153,7 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             long_write_serial: 0,
             ending: false,
             stopping: false,
-            stall: None,
+            hung_up: false,
+            rate: Watch::default(),
+            leaving: Watch::default(),
             warnings: 0,
         }
     }
@@ -174,10 +184,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
-        let mut moved = false;
+        let (mut moved, mut sent_all) = (0, 0);
         loop {
             let completed = self.poll_waiting(cx);
+            self.purse.begin_turn();
             let gate = self.take_up(cx)?;
+            self.purse.end_turn();
             // A future must be polled once before anything can wake it.
             let completed = self.poll_waiting(cx) || completed;
 
@@ -186,13 +198,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Poll::Ready(Err(error)) = sending {
                 return Poll::Ready(Err(error.into()));
             }
-            moved |= sent > 0;
+            moved += sent;
+            sent_all += sent;
+            if sending.is_pending() && self.purse.holds_what_others_want() {
+                self.output.split_long();
+            }
             if gate == Gate::Room {
                 if completed || sent > 0 {
                     continue;
                 }
+                self.poll_ahead(cx)?;
                 break;
             }
+            self.ending |= self.hung_up;
             if self.ending || self.stopping {
                 if self.waiting.is_empty() && self.output.is_empty() {
                     return Poll::Ready(Ok(()));
@@ -203,13 +221,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 break;
             }
             match self.poll_receive(cx) {
-                Poll::Ready(Ok(0)) => self.ending = true,
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(0)) => self.hung_up = true,
+                Poll::Ready(Ok(count)) => moved += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => break,
             }
         }
-        self.poll_stall(cx, moved)
+        self.poll_stall(cx, moved, sent_all)
     }
 
     /// Answers what has completed; whether something had.
@@ -231,32 +249,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Ends a client that stands still while it holds memory that others wait for.
-    fn poll_stall(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<Result<(), SessionError>> {
-        // While the device works it is not the client that stands still.
-        if !self.purse.holds_pooled() || !self.waiting.is_empty() {
-            self.stall = None;
-            return Poll::Pending;
-        }
-        let timeout = self.limits.stall_timeout;
-        let timer = match &mut self.stall {
-            Some(timer) => {
-                if moved {
-                    timer.as_mut().reset(Instant::now() + timeout);
-                }
-                timer
+    /// Receives while nothing can be taken up, as far as the buffer goes: a client that has hung
+    /// up would not be noticed otherwise.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.hung_up && !self.input.is_full() {
+            match self.input.poll_fill(cx, &mut self.stream) {
+                Poll::Ready(Ok(0)) => self.hung_up = true,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
             }
-            None => self.stall.insert(Box::pin(sleep(timeout))),
-        };
-        while timer.as_mut().poll(cx).is_ready() {
+        }
+        Ok(())
+    }
+
+    /// Ends a client that is too slow while it holds memory that others wait for, and one that
+    /// has only replies left to take and takes none.
+    fn poll_stall(
+        &mut self,
+        cx: &mut Context<'_>,
+        moved: usize,
+        sent: usize,
+    ) -> Poll<Result<(), SessionError>> {
+        // While the device works it is not the client that stands still.
+        let is_up_to_client = self.waiting.is_empty();
+        let timeout = self.limits.stall_timeout;
+        let leaving = self.ending || self.hung_up;
+        if is_up_to_client && (self.stopping || leaving && !self.output.is_empty()) {
+            let span = if self.stopping {
+                STOPPING_STALL.min(timeout)
+            } else {
+                timeout
+            };
+            if self.leaving.poll(cx, sent, (1, span)).is_ready() {
+                return Poll::Ready(Err(SessionError::Unread));
+            }
+        } else {
+            self.leaving.stop();
+        }
+        if !is_up_to_client || !self.purse.holds_pooled() {
+            self.rate.stop();
+        } else if self.rate.poll(cx, moved, (STALL_LEN, timeout)).is_ready() {
             if self.purse.holds_what_others_want() {
                 return Poll::Ready(Err(SessionError::Stalled));
             }
-            // Nobody waits: it may go on standing still. Looked at again soon, because who
-            // comes then has waited long enough.
-            timer
-                .as_mut()
-                .reset(Instant::now() + (timeout / 8).max(std::time::Duration::from_millis(1)));
+            self.rate.recheck(cx);
         }
         Poll::Pending
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use crate::limits::{BUFFER_LEN_FIRST, SEND_LEN};
+use crate::limits::{BUFFER_LEN_FIRST, PART_LEN, SEND_LEN};
 use crate::pool::Grant;
 
 /// Most pieces handed to one system call.
@@ -29,7 +29,7 @@ struct Long {
     at: usize,
     data: Vec<u8>,
     sent: usize,
-    _grant: Grant,
+    grant: Grant,
 }
 
 impl Output {
@@ -80,8 +80,29 @@ impl Output {
             at: self.end,
             data,
             sent: 0,
-            _grant: grant,
+            grant,
         });
+    }
+
+    /// Cuts the first long data into parts, so that its memory is given back as it is sent. That
+    /// costs a copy of it, which is too much to do it where nobody wants the memory.
+    pub(crate) fn split_long(&mut self) {
+        let Some(mut long) = self.long.pop_front() else {
+            return;
+        };
+        while long.data.len() - long.sent > PART_LEN {
+            let data = long.data.split_off(long.data.len() - PART_LEN);
+            long.data.shrink_to_fit();
+            let grant = long.grant.split_off(data.len());
+            let (at, sent) = (long.at, 0);
+            self.long.push_front(Long {
+                at,
+                data,
+                sent,
+                grant,
+            });
+        }
+        self.long.push_front(long);
     }
 
     /// Sends as much as the peer takes now. Ready when all is sent; the count says how many

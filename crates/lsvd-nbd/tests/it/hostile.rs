@@ -178,6 +178,99 @@ async fn who_waits_for_memory_gets_it_when_it_is_given_back() {
     soon(waiting).await.expect("it runs").expect("a read");
 }
 
+/// Reads whatever comes, so many bytes at a time, and so often.
+fn trickle(mut raw: Raw, len: usize, pause: Duration) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut part = vec![0; len];
+        while raw.stream.read_exact(&mut part).await.is_ok() {
+            tokio::time::sleep(pause).await;
+        }
+    })
+}
+
+/// Two clients that hold all memory and take so much of their replies at a time.
+async fn slow_readers(server: &Server, len: usize, pause: Duration) {
+    for _ in 0..2 {
+        let mut raw = Raw::transmission(server).await;
+        raw.request(CMD_READ, 1, 0, 32 << 20).await;
+        let mut reply = [0; 16];
+        soon(raw.stream.read_exact(&mut reply))
+            .await
+            .expect("a reply begins");
+        drop(trickle(raw, len, pause));
+    }
+}
+
+#[tokio::test]
+async fn a_trickle_does_not_hold_memory_that_others_want() {
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
+    // Less than the least rate by far, and never still for as long as the limit.
+    slow_readers(&server, 4096, Duration::from_millis(50)).await;
+    let client = connect(&server, ReplyMode::Structured).await;
+    let read = timeout(Duration::from_secs(5), client.read(0, 2 << 20)).await;
+    read.expect("they are ended").expect("a read");
+}
+
+#[tokio::test]
+async fn slow_readers_give_memory_back_as_they_read() {
+    let limits = Limits {
+        stall_timeout: Duration::from_secs(2),
+        ..tight()
+    };
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), limits);
+    // Twice the least rate: both go on for 32 s.
+    slow_readers(&server, 256 << 10, Duration::from_millis(250)).await;
+    let client = connect(&server, ReplyMode::Structured).await;
+    let read = timeout(Duration::from_secs(8), client.read(0, 2 << 20)).await;
+    read.expect("they give back").expect("a read");
+    assert_eq!(server.connections(), 3, "nobody had to be ended");
+}
+
+#[tokio::test]
+async fn memory_is_given_out_in_the_order_of_asking() {
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
+    let mut holders = Vec::new();
+    for len in [32 << 20, 16 << 20] {
+        let mut raw = Raw::transmission(&server).await;
+        raw.request(CMD_READ, 1, 0, len).await;
+        let mut reply = [0; 16];
+        soon(raw.stream.read_exact(&mut reply))
+            .await
+            .expect("a reply begins");
+        holders.push(raw);
+    }
+    // 16 MiB are free: too little for the first, enough for the second.
+    let mut reads = Vec::new();
+    for len in [32 << 20, 2 << 20] {
+        let client = connect(&server, ReplyMode::Structured).await;
+        reads.push(tokio::spawn(async move { client.read(0, len).await }));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(!reads[1].is_finished(), "the later one has overtaken");
+    drop(holders);
+    for read in reads {
+        soon(read).await.expect("it runs").expect("a read");
+    }
+}
+
+#[tokio::test]
+async fn a_half_closed_client_that_does_not_read_loses_its_place() {
+    let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
+    let mut raw = Raw::transmission(&server).await;
+    raw.request(CMD_READ, 1, 0, 32 << 20).await;
+    raw.request(CMD_READ, 2, 0, 32 << 20).await;
+    raw.stream.shutdown().await.expect("half closed");
+    // One that reads gets all that it asked for, with room in the send buffer or without.
+    let mut reader = Raw::transmission(&server).await;
+    reader.request(CMD_READ, 1, 0, 4 << 20).await;
+    reader.request(CMD_READ, 2, 0, 4 << 20).await;
+    reader.stream.shutdown().await.expect("half closed");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(reader.hangs_up().await.len(), 2 * (16 + (4 << 20)));
+    has_connections(&server, 0).await;
+    drop(raw);
+}
+
 #[tokio::test]
 async fn requests_beyond_the_bound_wait_in_the_socket() {
     let limits = Limits {

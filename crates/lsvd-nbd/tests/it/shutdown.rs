@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use lsvd_nbd::client::{Client, ClientError, ClientOptions};
 use lsvd_nbd::wire::ReplyMode;
+use lsvd_nbd::wire::constants::CMD_READ;
 use lsvd_nbd::{Drained, Listener, MemoryDevice};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Barrier, Semaphore};
 
 use crate::device::TestDevice;
@@ -63,6 +65,92 @@ async fn what_never_ends_is_cut_off() {
     assert!(began.elapsed() < Duration::from_secs(10));
     let answer = soon(held).await.expect("it runs");
     assert!(matches!(answer, Err(ClientError::Closed)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn replies_that_are_not_read_do_not_use_up_the_grace() {
+    let server = server(Arc::new(MemoryDevice::new(32 * MIB)));
+    let mut deaf = Raw::transmission(&server).await;
+    deaf.request(CMD_READ, 1, 0, 4 << 20).await;
+    soon(deaf.stream.read_exact(&mut [0; 16]))
+        .await
+        .expect("a reply begins");
+    let began = Instant::now();
+    let drained = soon(server.shutdown(Duration::from_secs(15))).await;
+    assert_eq!(drained, Drained::All);
+    assert!(began.elapsed() < Duration::from_secs(8), "{began:?}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn replies_that_are_read_slowly_are_sent_while_the_server_stops() {
+    let server = server(Arc::new(MemoryDevice::new(32 * MIB)));
+    let mut slow = Raw::transmission(&server).await;
+    slow.request(CMD_READ, 1, 0, 1 << 20).await;
+    soon(slow.stream.read_exact(&mut [0; 16]))
+        .await
+        .expect("a reply begins");
+    let stopping = tokio::spawn(async move { server.shutdown(Duration::from_secs(15)).await });
+    let mut part = vec![0; 256 << 10];
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        soon(slow.stream.read_exact(&mut part)).await.expect("data");
+    }
+    assert_eq!(soon(stopping).await.expect("it runs"), Drained::All);
+}
+
+/// A connection whose embedder does not poll it cannot end: that must not add to the time.
+#[tokio::test]
+async fn the_grace_is_not_waited_for_twice() {
+    let server = server(Arc::new(MemoryDevice::new(MIB)));
+    let (_ours, theirs) = tokio::io::duplex(4096);
+    let mut connection = Box::pin(server.serve_stream(theirs));
+    let polled = tokio::time::timeout(Duration::ZERO, &mut connection).await;
+    polled.expect_err("it goes on");
+    let began = Instant::now();
+    let drained = soon(server.shutdown(Duration::from_secs(2))).await;
+    assert_eq!(drained, Drained::Cut(1));
+    assert!(began.elapsed() < Duration::from_secs(3), "{began:?}");
+}
+
+#[tokio::test]
+async fn a_lock_file_of_another_kind_is_refused_at_once() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("nbd.sock");
+    let lock = place.path().join("nbd.sock.lock");
+    let fifo = std::process::Command::new("mkfifo").arg(&lock).status();
+    assert!(fifo.expect("mkfifo runs").success());
+    // In a thread of its own: what hangs in a system call cannot be timed out.
+    let (tell, told) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let target = path.clone();
+    std::thread::spawn(move || {
+        let bound = runtime.block_on(Listener::unix(target));
+        let _ = tell.send(bound.map(|_| ()).map_err(|error| error.to_string()));
+    });
+    let told = told.recv_timeout(Duration::from_secs(5));
+    let error = told.expect("it does not hang").expect_err("a FIFO");
+    assert!(error.contains("not a regular file"), "{error}");
+
+    std::fs::remove_file(&lock).expect("removed");
+    let other = place.path().join("other");
+    std::fs::write(&other, "mine").expect("written");
+    std::os::unix::fs::symlink(&other, &lock).expect("linked");
+    let error = Listener::unix(&path).await.expect_err("a link");
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+    assert!(other.exists() && lock.is_symlink(), "both are kept");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_utf8_is_in_the_uri_byte_by_byte() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = tempfile::tempdir().expect("a directory");
+    let name = std::ffi::OsStr::from_bytes(b"a\xff b");
+    let listener = Listener::unix(place.path().join(name))
+        .await
+        .expect("bound");
+    let uri = listener.uri("");
+    assert!(uri.ends_with("/a%FF%20b"), "{uri}");
 }
 
 #[tokio::test]
