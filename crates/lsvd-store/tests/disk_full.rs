@@ -84,11 +84,11 @@ fn fill_a_small_disk() {
     let Some(directory) = std::env::var_os(DIRECTORY) else {
         return;
     };
-    let hidden = LocalDirectory::open_with_hidden_names(&directory).expect("taken");
-    for store in [
-        LocalDirectory::create_empty(&directory).expect("taken"),
-        hidden,
+    for open in [
+        LocalDirectory::create_empty,
+        LocalDirectory::open_with_hidden_names,
     ] {
+        let store = open(&directory).expect("taken");
         block_on(store.put("data.00000000", body(4 * MIB))).expect("there is room");
         block_on(store.put("data.00000001", body(3 * MIB))).expect("there is room");
         for _ in 0..3 {

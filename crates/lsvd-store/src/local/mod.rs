@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FlockOperation, flock};
 
 use create::Creation;
 use errno::store_error;
@@ -30,6 +30,8 @@ use open_files::OpenFiles;
 /// - **put** is durable when it returns: the file was synced before it got its name, and the
 ///   directory after. [`StoreErrorKind::AlreadyExists`] says that the object that is there is
 ///   durable as well. A put that failed left nothing behind.
+/// - There is one writer: the directory is locked (`flock`) for as long as it is open for writing,
+///   and whoever would open it so as well is refused. Readers are not.
 /// - **delete** is not synced: after a loss of power the object may be back.
 /// - Names are those that [`put`](ObjectStore::put) accepts: 1 to 255 bytes, no `/`, no NUL, no
 ///   `.` in front. Any other name is [`StoreErrorKind::Permission`], whatever the request.
@@ -45,10 +47,19 @@ pub struct LocalDirectory {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// Locked, unless the directory was opened for reading only.
     directory: OwnedFd,
     /// How files are made; nothing where the directory was opened for reading only.
     creation: Option<Creation>,
     open_files: OpenFiles,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Closing would not do while a child process, forked and about to become another program,
+        // has the descriptor too. When there is nothing to unlock, nothing happens.
+        let _ = flock(&self.directory, FlockOperation::Unlock);
+    }
 }
 
 impl Shared {
