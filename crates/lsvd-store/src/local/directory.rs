@@ -8,6 +8,7 @@ use lsvd::{Error, ErrorKind};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+use super::claims::Claims;
 use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, hidden_name};
 use super::list::entries;
 use super::open_files::OpenFiles;
@@ -72,6 +73,7 @@ impl LocalDirectory {
                 directory,
                 creation,
                 open_files: OpenFiles::new(),
+                claims: Claims::default(),
             }),
         }
     }

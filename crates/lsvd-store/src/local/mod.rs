@@ -4,6 +4,7 @@
 //! never sees a part of an object, whatever crashes. Calls that may block run on the threads of the
 //! `blocking` crate, never on the caller's, and need no particular executor.
 
+mod claims;
 mod create;
 mod directory;
 mod errno;
@@ -20,7 +21,9 @@ use bytes::Bytes;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use rustix::fs::{AtFlags, FlockOperation, flock};
+use rustix::io::Errno;
 
+use claims::Claims;
 use create::Creation;
 use errno::store_error;
 use open_files::OpenFiles;
@@ -52,6 +55,7 @@ struct Shared {
     /// How files are made; nothing where the directory was opened for reading only.
     creation: Option<Creation>,
     open_files: OpenFiles,
+    claims: Claims,
 }
 
 impl Drop for Shared {
@@ -84,6 +88,18 @@ impl Shared {
             "an object name has 1 to 255 bytes, no '/', no NUL and no '.' in front; use another \
              name",
         ))
+    }
+
+    /// Opens something; where the process has no descriptor left, those kept for reading are given
+    /// up for it.
+    fn with_descriptors<T>(&self, open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.open_files.clear();
+                open()
+            }
+            opened => opened,
+        }
     }
 
     /// How files are made, or the refusal of a `request` that would change something.
