@@ -32,6 +32,7 @@ static void wrong_openings(const char *directory) {
     char url[4096];
     snprintf(url, sizeof url, "file://%s/taken", directory);
     CHECK(lsvd_volume_open(url, "ephemeral,size=1M", &first) == 0);
+    CHECK_FAILS(lsvd_volume_open(url, "ephemeral,size=1M", &volume), -ENOTEMPTY, "in use");
     CHECK(lsvd_volume_write(first, 0, 4096, data) == 0);
     CHECK(lsvd_volume_close(first) == 0);
     CHECK_FAILS(lsvd_volume_open(url, "ephemeral,size=1M", &volume), -ENOTEMPTY, "not empty");
@@ -73,6 +74,14 @@ static void verbs(lsvd_volume_t volume) {
     CHECK(lsvd_volume_discard(volume, 0, 0) == 0);
     CHECK(lsvd_volume_write_zeroes(volume, UINT64_MAX - 511, 512) == -EINVAL);
     CHECK(lsvd_volume_write_zeroes(volume, 0, 0) == 0);
+    CHECK(lsvd_volume_write(volume, SIZE, 0, NULL) == 0);
+    static const uint64_t wrong[] = {7, SIZE + 512, UINT64_MAX - 511};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        CHECK(lsvd_volume_read(volume, wrong[i], 0, NULL) == -EINVAL);
+        CHECK(lsvd_volume_write(volume, wrong[i], 0, NULL) == -EINVAL);
+        CHECK(lsvd_volume_discard(volume, wrong[i], 0) == -EINVAL);
+        CHECK(lsvd_volume_write_zeroes(volume, wrong[i], 0) == -EINVAL);
+    }
 }
 
 static void assert_gone(lsvd_volume_t volume) {

@@ -22,22 +22,22 @@ extern "C" {
 /**
  * Reads `len` bytes of the default volume, from byte `offset` on, into `buf`.
  *
- * `offset` and `len` are multiples of 512; `len` may be of any size, and 0 does nothing. The read
- * sees every write that returned before it began, sector by sector, never torn. What was never
- * written reads as zeroes.
+ * `offset` and `len` are multiples of 512. `len` may be of any size; 0 does nothing but check
+ * `offset`, and `buf` may then be NULL. The read sees every write that returned before it began,
+ * sector by sector, never torn. What was never written reads as zeroes.
  *
- * The default volume is opened by the first call of `lsvd_read` or `lsvd_write`, as these variables
- * say: `LSVD_DIR` (the directory of its objects, made if it is absent, which must be empty:
+ * The default volume is opened by the first call of one of its functions, as these variables say:
+ * `LSVD_DIR` (the directory of its objects, made if it is absent, which must be empty:
  * `/tmp/lsvd`), `LSVD_SIZE` (`1G`), `LSVD_OBJECT_SIZE` (`8M`), `LSVD_STORE_LATENCY` (none; as in
  * `5ms..10ms`), `LSVD_WINDOW` (uploads at once: 8), `LSVD_SEAL_TIMEOUT` (`2s`), `LSVD_FLUSH`
- * (`local` or `store`), `LSVD_RETRY_TIMEOUT` (`30s`). `LSVD_LOG`, which is for the program
- * `lsvd`, is ignored; any other variable `LSVD_*` is refused. The volume is ephemeral: it lasts as
- * long as the process.
+ * (`local`, or `store`: see `lsvd_flush`), `LSVD_RETRY_TIMEOUT` (`30s`). `LSVD_LOG`, which is for
+ * the program `lsvd`, is ignored; any other variable `LSVD_*` is refused. The volume is ephemeral:
+ * it lasts as long as the process.
  *
  * Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (not a multiple
  * of 512, past the end, `buf` is NULL, a wrong variable), `-ENOTEMPTY` (the directory is not
- * empty), `-ENOENT` (its parent does not exist), `-EACCES`, `-ENOSPC`, `-EIO` (the store failed, or
- * its bytes are damaged). After an error the content of `buf` is undefined.
+ * empty, or in use), `-ENOENT` (its parent does not exist), `-EACCES`, `-ENOSPC`, `-EIO` (the
+ * store failed, or its bytes are damaged). After an error the content of `buf` is undefined.
  *
  * # Safety
  * `buf` has `len` writable bytes that nobody else uses until the call returns.
@@ -47,10 +47,11 @@ int lsvd_read(uint64_t offset, size_t len, char *buf);
 /**
  * Writes `len` bytes from `buf` to the default volume, from byte `offset` on.
  *
- * `offset` and `len` are multiples of 512; `len` may be of any size, and 0 does nothing. When it
- * returns 0, every read that begins later sees the data. Nothing is durable then: the volume lasts
- * as long as the process, and its objects are written behind the call. A failed write leaves each
- * piece of up to 1 MiB (or one object, where objects are smaller) wholly old or wholly new.
+ * `offset` and `len` are multiples of 512. `len` may be of any size; 0 does nothing but check
+ * `offset`, and `buf` may then be NULL. When it returns 0, every read that begins later sees the
+ * data. It is stored behind the call, and durable when `lsvd_flush` says so. A
+ * failed write leaves each piece of up to 1 MiB (or one object, where objects are smaller) wholly
+ * old or wholly new.
  *
  * Where the store is slower than the writers, a write waits for room in memory.
  *
@@ -62,6 +63,18 @@ int lsvd_read(uint64_t offset, size_t len, char *buf);
  * `buf` has `len` readable bytes that nobody changes until the call returns.
  */
 int lsvd_write(int64_t offset, size_t len, char *buf);
+
+/**
+ * Makes durable what was written to the default volume.
+ *
+ * With `LSVD_FLUSH=store`, all that was answered before the call is in the directory when it
+ * returns 0, and survives the loss of power. With `LSVD_FLUSH=local` (the default) an ephemeral
+ * volume has nothing to make durable: the call answers at once.
+ *
+ * Opens the default volume and returns as `lsvd_read` does; `-EIO` and `-ENOSPC` say that not all
+ * could be stored: it is kept in memory and tried again, and flushes fail until it is stored.
+ */
+int lsvd_flush(void);
 
 /**
  * Opens the volume at `url` and puts its number into `*volume`.
@@ -76,8 +89,8 @@ int lsvd_write(int64_t offset, size_t len, char *buf);
  * 1024).
  *
  * Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (a wrong url,
- * option or NULL), `-ENOTEMPTY`, `-ENOENT` (the parent of the directory does not exist), `-EACCES`,
- * `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
+ * option or NULL), `-ENOTEMPTY` (the directory is not empty, or in use), `-ENOENT` (the parent of
+ * the directory does not exist), `-EACCES`, `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
  *
  * All functions may be called from any number of threads. A process that forks may use its volumes
  * in one of the two only: the parent.
@@ -90,9 +103,9 @@ int lsvd_volume_open(const char *url, const char *options, lsvd_volume_t *volume
 /**
  * Reads `len` bytes of the volume, from byte `offset` on, into `buf`.
  *
- * `offset` and `len` are multiples of 512; `len` may be of any size, and 0 does nothing. The read
- * sees every write that returned before it began, sector by sector, never torn. What was never
- * written reads as zeroes.
+ * `offset` and `len` are multiples of 512. `len` may be of any size; 0 does nothing but check
+ * `offset`, and `buf` may then be NULL. The read sees every write that returned before it began,
+ * sector by sector, never torn. What was never written reads as zeroes.
  *
  * Returns 0, or a negative errno value: `-EINVAL` (not a multiple of 512, past the end, `buf` is
  * NULL), `-EBADF` (no such volume, or closed), `-ESHUTDOWN` (being closed), `-EIO` (the store
@@ -106,11 +119,11 @@ int lsvd_volume_read(lsvd_volume_t volume, uint64_t offset, size_t len, void *bu
 /**
  * Writes `len` bytes from `buf` to the volume, from byte `offset` on.
  *
- * `offset` and `len` are multiples of 512; `len` may be of any size, and 0 does nothing. When it
- * returns 0, every read that begins later sees the data; it is durable when `lsvd_volume_flush`
- * says so. A failed write leaves each piece of up to 1 MiB (or one object, where objects are
- * smaller) wholly old or wholly new. Where the store is slower than the writers, a write waits for
- * room in memory.
+ * `offset` and `len` are multiples of 512. `len` may be of any size; 0 does nothing but check
+ * `offset`, and `buf` may then be NULL. When it returns 0, every read that begins later sees the
+ * data; it is durable when `lsvd_volume_flush` says so. A failed write leaves each piece of up to
+ * 1 MiB (or one object, where objects are smaller) wholly old or wholly new. Where the store is
+ * slower than the writers, a write waits for room in memory.
  *
  * Returns 0, or a negative errno value: those of `lsvd_volume_read`, and `-ENOSPC`; `-EIO` and
  * `-ENOSPC` say that the store takes nothing, so there is no room. After `-EINVAL`, `-EBADF` and
@@ -136,8 +149,8 @@ int lsvd_volume_flush(lsvd_volume_t volume);
 /**
  * Gives up the content of `len` bytes from byte `offset` on: they read as zeroes from then on.
  *
- * `offset` and `len` are multiples of 512; `len` may be the whole volume, and 0 does nothing. It
- * takes its place among the writes as they do, and is durable when they are.
+ * `offset` and `len` are multiples of 512; `len` may be the whole volume, and 0 does nothing but
+ * check `offset`. It takes its place among the writes as they do, and is durable when they are.
  *
  * Returns what `lsvd_volume_write` returns.
  */
@@ -169,8 +182,8 @@ int lsvd_volume_size(lsvd_volume_t volume, uint64_t *size);
  *
  * Returns 0, or a negative errno value: `-EBADF`; `-EIO`, `-ENOSPC` or another error of the store
  * when not all could be stored. The volume then refuses everything else with `-ESHUTDOWN`, goes on
- * trying, and `lsvd_volume_close` may be called again to wait for it. An ephemeral volume leaves its
- * objects in the directory.
+ * trying, and `lsvd_volume_close` may be called again to wait for it. An ephemeral volume leaves
+ * its objects in the directory.
  */
 int lsvd_volume_close(lsvd_volume_t volume);
 

@@ -75,21 +75,27 @@ pub(crate) fn call(name: &str, body: impl FnOnce() -> Result<(), Failure>) -> c_
     -failure.errno
 }
 
-/// The memory to be written to a volume.
+/// The memory to be written to a volume; of no length it may be anywhere.
 ///
 /// # Safety
 /// A `buf` that is not null has `len` readable bytes that nobody changes for as long as `'a`.
 pub(crate) unsafe fn input<'a>(buf: *const c_void, len: usize) -> Result<&'a [u8], Failure> {
+    if len == 0 {
+        return Ok(&[]);
+    }
     check(buf, len)?;
     // SAFETY: not null and not too long, as just checked; the rest is the caller's word.
     Ok(unsafe { std::slice::from_raw_parts(buf.cast(), len) })
 }
 
-/// The memory to be filled from a volume.
+/// The memory to be filled from a volume; of no length it may be anywhere.
 ///
 /// # Safety
 /// A `buf` that is not null has `len` writable bytes that nobody else uses for as long as `'a`.
 pub(crate) unsafe fn output<'a>(buf: *mut c_void, len: usize) -> Result<&'a mut [u8], Failure> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
     check(buf, len)?;
     // SAFETY: not null and not too long, as just checked; the rest is the caller's word.
     Ok(unsafe { std::slice::from_raw_parts_mut(buf.cast(), len) })

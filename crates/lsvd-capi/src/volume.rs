@@ -21,8 +21,8 @@ pub type lsvd_volume_t = u64;
 /// 1024).
 ///
 /// Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (a wrong url,
-/// option or NULL), `-ENOTEMPTY`, `-ENOENT` (the parent of the directory does not exist), `-EACCES`,
-/// `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
+/// option or NULL), `-ENOTEMPTY` (the directory is not empty, or in use), `-ENOENT` (the parent of
+/// the directory does not exist), `-EACCES`, `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
 ///
 /// All functions may be called from any number of threads. A process that forks may use its volumes
 /// in one of the two only: the parent.
@@ -57,9 +57,9 @@ pub unsafe extern "C" fn lsvd_volume_open(
 
 /// Reads `len` bytes of the volume, from byte `offset` on, into `buf`.
 ///
-/// `offset` and `len` are multiples of 512; `len` may be of any size, and 0 does nothing. The read
-/// sees every write that returned before it began, sector by sector, never torn. What was never
-/// written reads as zeroes.
+/// `offset` and `len` are multiples of 512. `len` may be of any size; 0 does nothing but check
+/// `offset`, and `buf` may then be NULL. The read sees every write that returned before it began,
+/// sector by sector, never torn. What was never written reads as zeroes.
 ///
 /// Returns 0, or a negative errno value: `-EINVAL` (not a multiple of 512, past the end, `buf` is
 /// NULL), `-EBADF` (no such volume, or closed), `-ESHUTDOWN` (being closed), `-EIO` (the store
@@ -76,9 +76,6 @@ pub unsafe extern "C" fn lsvd_volume_read(
 ) -> c_int {
     call("lsvd_volume_read", || {
         let volume = volumes::get(volume)?;
-        if len == 0 {
-            return Ok(());
-        }
         // SAFETY: the caller's word, as said above.
         let buffer = unsafe { output(buf, len) }?;
         Ok(volume.read(offset, buffer)?)
@@ -87,11 +84,11 @@ pub unsafe extern "C" fn lsvd_volume_read(
 
 /// Writes `len` bytes from `buf` to the volume, from byte `offset` on.
 ///
-/// `offset` and `len` are multiples of 512; `len` may be of any size, and 0 does nothing. When it
-/// returns 0, every read that begins later sees the data; it is durable when `lsvd_volume_flush`
-/// says so. A failed write leaves each piece of up to 1 MiB (or one object, where objects are
-/// smaller) wholly old or wholly new. Where the store is slower than the writers, a write waits for
-/// room in memory.
+/// `offset` and `len` are multiples of 512. `len` may be of any size; 0 does nothing but check
+/// `offset`, and `buf` may then be NULL. When it returns 0, every read that begins later sees the
+/// data; it is durable when `lsvd_volume_flush` says so. A failed write leaves each piece of up to
+/// 1 MiB (or one object, where objects are smaller) wholly old or wholly new. Where the store is
+/// slower than the writers, a write waits for room in memory.
 ///
 /// Returns 0, or a negative errno value: those of `lsvd_volume_read`, and `-ENOSPC`; `-EIO` and
 /// `-ENOSPC` say that the store takes nothing, so there is no room. After `-EINVAL`, `-EBADF` and
@@ -108,9 +105,6 @@ pub unsafe extern "C" fn lsvd_volume_write(
 ) -> c_int {
     call("lsvd_volume_write", || {
         let volume = volumes::get(volume)?;
-        if len == 0 {
-            return Ok(());
-        }
         // SAFETY: the caller's word, as said above.
         let data = unsafe { input(buf, len) }?;
         Ok(volume.write(offset, data)?)
@@ -132,17 +126,14 @@ pub extern "C" fn lsvd_volume_flush(volume: lsvd_volume_t) -> c_int {
 
 /// Gives up the content of `len` bytes from byte `offset` on: they read as zeroes from then on.
 ///
-/// `offset` and `len` are multiples of 512; `len` may be the whole volume, and 0 does nothing. It
-/// takes its place among the writes as they do, and is durable when they are.
+/// `offset` and `len` are multiples of 512; `len` may be the whole volume, and 0 does nothing but
+/// check `offset`. It takes its place among the writes as they do, and is durable when they are.
 ///
 /// Returns what `lsvd_volume_write` returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn lsvd_volume_discard(volume: lsvd_volume_t, offset: u64, len: u64) -> c_int {
     call("lsvd_volume_discard", || {
         let volume = volumes::get(volume)?;
-        if len == 0 {
-            return Ok(());
-        }
         Ok(volume.discard(offset, len)?)
     })
 }
@@ -154,9 +145,6 @@ pub extern "C" fn lsvd_volume_discard(volume: lsvd_volume_t, offset: u64, len: u
 pub extern "C" fn lsvd_volume_write_zeroes(volume: lsvd_volume_t, offset: u64, len: u64) -> c_int {
     call("lsvd_volume_write_zeroes", || {
         let volume = volumes::get(volume)?;
-        if len == 0 {
-            return Ok(());
-        }
         Ok(volume.write_zeroes(offset, len)?)
     })
 }
@@ -188,8 +176,8 @@ pub unsafe extern "C" fn lsvd_volume_size(volume: lsvd_volume_t, size: *mut u64)
 ///
 /// Returns 0, or a negative errno value: `-EBADF`; `-EIO`, `-ENOSPC` or another error of the store
 /// when not all could be stored. The volume then refuses everything else with `-ESHUTDOWN`, goes on
-/// trying, and `lsvd_volume_close` may be called again to wait for it. An ephemeral volume leaves its
-/// objects in the directory.
+/// trying, and `lsvd_volume_close` may be called again to wait for it. An ephemeral volume leaves
+/// its objects in the directory.
 #[unsafe(no_mangle)]
 pub extern "C" fn lsvd_volume_close(volume: lsvd_volume_t) -> c_int {
     call("lsvd_volume_close", || {

@@ -27,22 +27,11 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the store, which must exist.
-    ///
-    /// # Errors
-    /// Those of [`LocalDirectory::open`]; and `InvalidArgument` for `memory://`, where nothing
-    /// exists before it is created.
-    pub fn open(&self) -> lsvd::Result<Arc<dyn ObjectStore>> {
-        match self {
-            Self::LocalDirectory(path) => Ok(Arc::new(LocalDirectory::open(path)?)),
-            Self::Memory => Err(nothing_in_memory()),
-        }
-    }
-
     /// Opens the store, which must exist, for reading only: nothing in it is changed.
     ///
     /// # Errors
-    /// Those of [`LocalDirectory::open_read_only`]; and `InvalidArgument` for `memory://`.
+    /// Those of [`LocalDirectory::open_read_only`]; and `InvalidArgument` for `memory://`, where
+    /// nothing exists before it is created.
     pub fn open_read_only(&self) -> lsvd::Result<Arc<dyn ObjectStore>> {
         match self {
             Self::LocalDirectory(path) => Ok(Arc::new(LocalDirectory::open_read_only(path)?)),

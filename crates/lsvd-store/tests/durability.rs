@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
-use lsvd::doors::store::ObjectStore;
+use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd_store::LocalDirectory;
 use pollster::block_on;
 
@@ -24,6 +24,29 @@ fn one_put_in_a_process_of_its_own() {
     .expect("the directory is taken");
     let body = vec![Bytes::from(vec![1; 1 << 20]), Bytes::from_static(b"end")];
     block_on(store.put("data.00000000", body)).expect("the put succeeds");
+}
+
+/// What fails when it is told to; does nothing unless it is told a directory.
+#[test]
+fn puts_on_a_failing_disk_in_a_process_of_its_own() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else {
+        return;
+    };
+    let store = LocalDirectory::open_with_hidden_names(directory).expect("the directory is taken");
+    let put = || block_on(store.put("data.00000000", vec![Bytes::from_static(b"whole")]));
+    let error = put().expect_err("the directory could not be synced");
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let cause = std::error::Error::source(&error).expect("there is a cause");
+    let cause = cause.to_string();
+    assert!(cause.contains("could not be removed"), "{error}: {cause}");
+    // Each thread that serves the puts has its own few failures ahead of it.
+    for _ in 0..20 {
+        match put() {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+        }
+    }
+    panic!("the disk works again, but no put does");
 }
 
 /// The calls of one put that touch the directory or the new file, in order, with their results.
@@ -112,6 +135,54 @@ fn a_file_is_synced_before_it_gets_its_name_and_the_directory_after() {
         last(&calls, "linkat(") < last(&calls, "fsync("),
         "{}",
         calls.join("\n")
+    );
+}
+
+#[test]
+fn a_name_that_was_not_synced_and_not_removed_is_not_taken_for_an_object() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,unlinkat"])
+        .args(["-e", "inject=fsync:error=EIO:when=1"])
+        // The first removes the hidden name, the second is to remove the object's.
+        .args(["-e", "inject=unlinkat:error=EIO:when=2"])
+        .arg(std::env::current_exe().expect("the test knows its own program"))
+        .args(["--exact", "puts_on_a_failing_disk_in_a_process_of_its_own"])
+        .env(DIRECTORY, directory.path())
+        .output()
+        .expect("strace runs (install the Debian package strace)");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+    let stored = std::fs::read(directory.path().join("data.00000000"));
+    assert_eq!(stored.expect("it was stored"), b"whole");
+}
+
+#[test]
+fn each_put_syncs_a_directory_descriptor_of_its_own() {
+    let temporary = tempfile::tempdir().expect("a temporary directory can be made");
+    let directory = temporary.path().join("volume");
+    std::fs::create_dir(&directory).expect("a directory can be made");
+    let mut calls = trace(&directory, true);
+    let synced = calls.iter().find(|call| call.contains(" fsync("));
+    let synced = synced.expect("the directory is synced").clone();
+    let (thread, synced) = synced.split_once(" fsync(").expect("as just found");
+    // The volume itself is opened by another thread.
+    calls.retain(|call| call.starts_with(thread));
+    let (descriptor, _) = synced.split_once(')').expect("its descriptor is shown");
+    let opened = format!("= {descriptor}");
+    assert_order(
+        &calls,
+        &[
+            (
+                "opening for the put",
+                &["openat(", "\".\"", "O_DIRECTORY", &opened],
+            ),
+            ("link", &["linkat(", "\"data.00000000\"", "= 0"]),
+            ("sync of the directory", &["fsync(", descriptor, "= 0"]),
+        ],
     );
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use lsvd::ErrorKind;
@@ -61,6 +62,51 @@ fn a_directory_that_is_not_empty_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_directory_has_one_writer() {
+    let scratch = scratch();
+    let open: [fn(PathBuf) -> lsvd::Result<LocalDirectory>; 2] =
+        [LocalDirectory::create_empty, LocalDirectory::open];
+    for first in open {
+        let store = first(scratch.path().into()).unwrap();
+        let clone = store.clone();
+        drop(store);
+        for second in open {
+            let error = second(scratch.path().into()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotEmpty, "{error}");
+            let expected = format!(
+                "directory {} is in use by another process, or by another volume of this one; \
+                 stop that one, or choose another directory",
+                scratch.path().display()
+            );
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        }
+        LocalDirectory::open_read_only(scratch.path()).unwrap();
+        assert!(
+            first(scratch.path().into()).is_err(),
+            "a reader unlocked it"
+        );
+        drop(clone);
+    }
+}
+
+#[test]
+fn what_others_write_is_theirs() {
+    let scratch = scratch();
+    let store = LocalDirectory::open(scratch.path()).unwrap();
+    let half = scratch.path().join(".lsvd-new.123.4");
+    fs::write(&half, "half").unwrap();
+    LocalDirectory::create_empty(scratch.path()).unwrap_err();
+    LocalDirectory::open(scratch.path()).unwrap_err();
+    assert!(half.exists(), "a file in use was removed");
+    drop(store);
+    fs::write(scratch.path().join("data.00000000"), "x").unwrap();
+    let error = LocalDirectory::create_empty(scratch.path()).unwrap_err();
+    assert!(error.to_string().contains("(1 entries"), "{error}");
+    assert!(half.exists(), "a directory that was refused was changed");
+}
+
+#[test]
 fn what_a_crash_left_half_written_is_removed_and_hides_from_everyone() {
     let scratch = scratch();
     let left = scratch.path().join(".lsvd-new.123.4");
@@ -69,6 +115,7 @@ fn what_a_crash_left_half_written_is_removed_and_hides_from_everyone() {
     assert!(!left.exists());
     fs::write(&left, "half").unwrap();
     assert_eq!(block_on(store.list()).unwrap(), []);
+    drop(store);
     LocalDirectory::open(scratch.path()).unwrap();
     assert!(!left.exists());
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsvd::{Error, ErrorKind};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+use super::claims::Claims;
 use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, hidden_name};
 use super::list::entries;
 use super::open_files::OpenFiles;
@@ -20,14 +21,16 @@ const UNNAMED_IS_DURABLE: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 
 impl LocalDirectory {
     /// Opens the directory `path`, which must exist. Files that a crashed process left half written
-    /// are removed.
+    /// are removed. Until the last clone is dropped nobody else can open it for writing.
     ///
     /// # Errors
-    /// `NotFound`, `InvalidArgument` where it is no directory, `Permission` where files cannot be
-    /// created in it, `NoSpace`, and `Unavailable` for the rest.
+    /// `NotFound`, `InvalidArgument` where it is no directory, `NotEmpty` where it is open for
+    /// writing already, `Permission` where files cannot be created in it, `NoSpace`, and
+    /// `Unavailable` for the rest.
     pub fn open(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
         let directory = open_directory(&path)?;
+        lock(&path, &directory)?;
         remove_half_written(&path, &directory)?;
         let creation = probe(&path, &directory)?;
         Ok(Self::with(path, directory, Some(creation)))
@@ -49,25 +52,16 @@ impl LocalDirectory {
     /// mistyped path would otherwise fill a disk that nobody meant.
     ///
     /// # Errors
-    /// `NotEmpty` where anything is in it, and those of [`open`](Self::open).
+    /// `NotEmpty` where anything is in it but half-written files, and those of [`open`](Self::open).
     pub fn create_empty(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
         make_directory(&path)?;
         let directory = open_directory(&path)?;
+        check_empty(&path, &directory)?;
+        lock(&path, &directory)?;
+        // Someone may have written to it, and gone, just before it was locked.
+        check_empty(&path, &directory)?;
         remove_half_written(&path, &directory)?;
-        let found = entries(&directory).map_err(|errno| failed("read", &path, errno))?;
-        if let Some(first) = found.first() {
-            return Err(Error::new(
-                ErrorKind::NotEmpty,
-                format!(
-                    "directory {} is not empty ({} entries, one is {:?}); choose another, or remove \
-                     what is in it",
-                    path.display(),
-                    found.len(),
-                    String::from_utf8_lossy(first),
-                ),
-            ));
-        }
         let creation = probe(&path, &directory)?;
         Ok(Self::with(path, directory, Some(creation)))
     }
@@ -79,6 +73,7 @@ impl LocalDirectory {
                 directory,
                 creation,
                 open_files: OpenFiles::new(),
+                claims: Claims::default(),
             }),
         }
     }
@@ -88,6 +83,7 @@ impl LocalDirectory {
     pub fn open_with_hidden_names(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
         let directory = open_directory(&path)?;
+        lock(&path, &directory)?;
         remove_half_written(&path, &directory)?;
         Ok(Self::with(path, directory, Some(Creation::Hidden)))
     }
@@ -131,6 +127,57 @@ fn open_directory(path: &Path) -> lsvd::Result<OwnedFd> {
         .because(std::io::Error::from(errno)),
         errno => failed("open", path, errno),
     })
+}
+
+/// Makes this the one writer of the directory, until the descriptor is closed: two would create
+/// the same names, and each would take the other's objects for its own.
+///
+/// The lock is on the directory itself, so it needs no file and a crash leaves none.
+fn lock(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {
+    match flock(directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(Error::new(
+            ErrorKind::NotEmpty,
+            format!(
+                "directory {} is in use by another process, or by another volume of this one; stop \
+                 that one, or choose another directory",
+                path.display()
+            ),
+        )),
+        // So it is with NFS, which locks nothing that is not open for writing.
+        Err(errno @ (Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "cannot lock directory {} against a second writer (choose one on a file system \
+                     that locks directories, as ext4 or XFS)",
+                    path.display()
+                ),
+            )
+            .because(std::io::Error::from(errno)))
+        }
+        Err(errno) => Err(failed("lock", path, errno)),
+    }
+}
+
+/// Refuses a directory that has entries, unless they are what a crashed process left half written.
+/// Changes nothing: what is refused is not ours.
+fn check_empty(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {
+    let mut found = entries(directory).map_err(|errno| failed("read", path, errno))?;
+    found.retain(|name| !name.starts_with(HIDDEN_PREFIX.as_bytes()));
+    let Some(first) = found.first() else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::NotEmpty,
+        format!(
+            "directory {} is not empty ({} entries, one is {:?}); choose another, or remove what \
+             is in it",
+            path.display(),
+            found.len(),
+            String::from_utf8_lossy(first),
+        ),
+    ))
 }
 
 fn remove_half_written(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {

@@ -4,6 +4,7 @@
 //! never sees a part of an object, whatever crashes. Calls that may block run on the threads of the
 //! `blocking` crate, never on the caller's, and need no particular executor.
 
+mod claims;
 mod create;
 mod directory;
 mod errno;
@@ -19,8 +20,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FlockOperation, flock};
+use rustix::io::Errno;
 
+use claims::Claims;
 use create::Creation;
 use errno::store_error;
 use open_files::OpenFiles;
@@ -30,6 +33,8 @@ use open_files::OpenFiles;
 /// - **put** is durable when it returns: the file was synced before it got its name, and the
 ///   directory after. [`StoreErrorKind::AlreadyExists`] says that the object that is there is
 ///   durable as well. A put that failed left nothing behind.
+/// - There is one writer: the directory is locked (`flock`) for as long as it is open for writing,
+///   and whoever would open it so as well is refused. Readers are not.
 /// - **delete** is not synced: after a loss of power the object may be back.
 /// - Names are those that [`put`](ObjectStore::put) accepts: 1 to 255 bytes, no `/`, no NUL, no
 ///   `.` in front. Any other name is [`StoreErrorKind::Permission`], whatever the request.
@@ -45,10 +50,20 @@ pub struct LocalDirectory {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// Locked, unless the directory was opened for reading only.
     directory: OwnedFd,
     /// How files are made; nothing where the directory was opened for reading only.
     creation: Option<Creation>,
     open_files: OpenFiles,
+    claims: Claims,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Closing would not do while a child process, forked and about to become another program,
+        // has the descriptor too. When there is nothing to unlock, nothing happens.
+        let _ = flock(&self.directory, FlockOperation::Unlock);
+    }
 }
 
 impl Shared {
@@ -73,6 +88,18 @@ impl Shared {
             "an object name has 1 to 255 bytes, no '/', no NUL and no '.' in front; use another \
              name",
         ))
+    }
+
+    /// Opens something; where the process has no descriptor left, those kept for reading are given
+    /// up for it.
+    fn with_descriptors<T>(&self, open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.open_files.clear();
+                open()
+            }
+            opened => opened,
+        }
     }
 
     /// How files are made, or the refusal of a `request` that would change something.

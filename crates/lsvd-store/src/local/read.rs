@@ -28,13 +28,7 @@ impl Shared {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             rustix::fs::openat(&self.directory, name, flags, Mode::empty())
         };
-        let file = match open() {
-            Err(Errno::MFILE | Errno::NFILE) => {
-                self.open_files.clear();
-                open()
-            }
-            opened => opened,
-        };
+        let file = self.with_descriptors(open);
         let file = Arc::new(file.map_err(|errno| store_error(errno, "read", self.object(name)))?);
         self.open_files.insert(name, &file, before);
         Ok(file)
