@@ -4,8 +4,8 @@
 //! a reader, the uploader and the sealer, on a store in memory.
 #![cfg(shuttle)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lsvd::bytes::block::Place;
@@ -22,11 +22,25 @@ const SIZE: usize = 64 << 10;
 
 /// Tasks are the checker's, and time passes as the schedule goes.
 #[derive(Debug, Default)]
-struct CheckedRuntime(AtomicU64);
+struct CheckedRuntime {
+    ticks: AtomicU64,
+    /// A schedule that ends while tasks are left drops them in the middle of what they do.
+    tasks: Mutex<Vec<shuttle::future::JoinHandle<()>>>,
+}
+
+impl CheckedRuntime {
+    fn join(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
+        for task in tasks {
+            shuttle::future::block_on(task).unwrap();
+        }
+    }
+}
 
 impl Runtime for CheckedRuntime {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        drop(shuttle::future::spawn(task));
+        let task = shuttle::future::spawn(task);
+        self.tasks.lock().unwrap().push(task);
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -37,7 +51,7 @@ impl Runtime for CheckedRuntime {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+        Duration::from_millis(self.ticks.fetch_add(1, Ordering::Relaxed))
     }
 
     fn wall_clock(&self) -> Duration {
@@ -49,7 +63,7 @@ impl Runtime for CheckedRuntime {
     }
 }
 
-fn open(store: &Arc<MemoryStore>, flush: FlushTarget) -> Volume {
+fn open(store: &Arc<MemoryStore>, flush: FlushTarget) -> (Volume, Arc<CheckedRuntime>) {
     let options = EphemeralOptions {
         object_size: 16 << 10,
         window: 2,
@@ -57,7 +71,9 @@ fn open(store: &Arc<MemoryStore>, flush: FlushTarget) -> Volume {
         flush,
         ..EphemeralOptions::new(SIZE as u64)
     };
-    Volume::open_ephemeral(store.clone(), Arc::new(CheckedRuntime::default()), options).unwrap()
+    let runtime = Arc::new(CheckedRuntime::default());
+    let volume = Volume::open_ephemeral(store.clone(), runtime.clone(), options).unwrap();
+    (volume, runtime)
 }
 
 fn read(volume: &Volume) -> Vec<u8> {
@@ -96,7 +112,7 @@ fn replay(store: &MemoryStore) -> Vec<u8> {
 /// nothing older than what was there before, and the objects replay to what the map says.
 fn racing_writers() {
     let store = Arc::new(MemoryStore::new());
-    let volume = open(&store, FlushTarget::Local);
+    let (volume, runtime) = open(&store, FlushTarget::Local);
     let threads: Vec<_> = [(1_u8, 0_u64), (2, 4096), (3, 2048)]
         .into_iter()
         .map(|(stamp, start)| {
@@ -132,6 +148,7 @@ fn racing_writers() {
     let state = read(&volume);
     assert!([11, 3].contains(&state[2048]));
     volume.close().unwrap();
+    runtime.join();
     assert!(
         replay(&store) == state,
         "the order of the map is not the order of the objects"
@@ -141,7 +158,7 @@ fn racing_writers() {
 /// Writes beyond the memory there is, from two threads, with flushes: all go through, in order.
 fn full_window() {
     let store = Arc::new(MemoryStore::new());
-    let volume = open(&store, FlushTarget::Store);
+    let (volume, runtime) = open(&store, FlushTarget::Store);
     let threads: Vec<_> = (0..2_u8)
         .map(|thread| {
             let volume = volume.clone();
@@ -171,6 +188,7 @@ fn full_window() {
         "flushed to the store and not there"
     );
     volume.close().unwrap();
+    runtime.join();
 }
 
 #[test]
