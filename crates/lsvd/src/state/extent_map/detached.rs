@@ -2,10 +2,10 @@
 
 use crate::words::units::Extent;
 
-use super::chunk::Chunk;
-use super::directory::{Branch, Leaf, Root, branches, leaves};
+use super::directory::{Branch, Root, branches, leaves};
+use super::leaf::Leaf;
 use super::packed::Piece;
-use super::{chunk_index, extent_of};
+use super::{CHUNK_SECTORS, chunk_index, extent_of, low_bits};
 
 /// Extents that are no longer mapped: whole parts of the map's directory, as they were cut off.
 ///
@@ -14,11 +14,10 @@ use super::{chunk_index, extent_of};
 #[derive(Debug, Default)]
 #[must_use = "it names the data that is dead now"]
 pub struct Detached {
-    /// From chunks that were cut in two.
+    /// From chunks that were cut in two, and from arrays of which some chunks stay.
     pieces: Vec<Extent>,
-    /// The rest, each with its stripe and the position in it.
-    chunks: Vec<(u64, u64, Chunk)>,
-    leaves: Vec<(u64, u64, Box<Leaf>)>,
+    /// The rest, each with its stripe and the position at which it starts.
+    leaves: Vec<(u64, u64, Leaf)>,
     branches: Vec<(u64, u64, Branch)>,
     roots: Vec<(u64, Root)>,
 }
@@ -27,15 +26,9 @@ impl Detached {
     /// Calls `visit` with every extent, in no order.
     pub fn for_each(&self, mut visit: impl FnMut(Extent)) {
         self.pieces.iter().copied().for_each(&mut visit);
-        let mut whole = |stripe, position, chunk: &Chunk| {
-            let index = chunk_index(stripe, position);
-            chunk
-                .pieces()
-                .for_each(|piece| visit(extent_of(index, piece)));
-        };
         let mut leaf_of = |stripe, start, leaf: &Leaf| {
-            for (position, chunk) in leaf.chunks(start) {
-                whole(stripe, position, chunk);
+            for piece in leaf.pieces() {
+                visit(extent_in_leaf(stripe, start, piece));
             }
         };
         for (stripe, start, leaf) in &self.leaves {
@@ -54,23 +47,21 @@ impl Detached {
                 branch_of(*stripe, start, branch);
             }
         }
-        for (stripe, position, chunk) in &self.chunks {
-            whole(*stripe, *position, chunk);
+    }
+
+    /// Takes a piece of a leaf that starts at position `start`.
+    pub(super) fn push_piece(&mut self, stripe: u64, start: u64, piece: Piece) {
+        self.pieces.push(extent_in_leaf(stripe, start, piece));
+    }
+
+    pub(super) fn push_extent(&mut self, extent: Extent) {
+        self.pieces.push(extent);
+    }
+
+    pub(super) fn push_leaf(&mut self, stripe: u64, start: u64, leaf: Leaf) {
+        if !leaf.is_empty() {
+            self.leaves.push((stripe, start, leaf));
         }
-    }
-
-    pub(super) fn push_piece(&mut self, index: u64, piece: Piece) {
-        self.pieces.push(extent_of(index, piece));
-    }
-
-    pub(super) fn push_chunk(&mut self, stripe: u64, position: u64, chunk: Chunk) {
-        if !chunk.is_empty() {
-            self.chunks.push((stripe, position, chunk));
-        }
-    }
-
-    pub(super) fn push_leaf(&mut self, stripe: u64, start: u64, leaf: Box<Leaf>) {
-        self.leaves.push((stripe, start, leaf));
     }
 
     pub(super) fn push_branch(&mut self, stripe: u64, start: u64, branch: Branch) {
@@ -82,4 +73,12 @@ impl Detached {
             self.roots.push((stripe, root));
         }
     }
+}
+
+/// A piece of the leaf that starts at position `start` of `stripe`, as an extent of the volume.
+fn extent_in_leaf(stripe: u64, start: u64, piece: Piece) -> Extent {
+    let chunk = u64::from(piece.start) / CHUNK_SECTORS;
+    let base = chunk * CHUNK_SECTORS;
+    let index = chunk_index(stripe, start + chunk);
+    extent_of(index, piece.moved_down(low_bits(base)))
 }

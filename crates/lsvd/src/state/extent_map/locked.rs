@@ -11,7 +11,6 @@ use crate::words::units::{Extent, LbaRange, Location};
 use super::detached::Detached;
 use super::directory::Directory;
 use super::packed::{OBJECT_SECTORS_MAX, Piece, advance};
-use super::visit::{Chunks, visit_chunks};
 use super::{
     CHUNK_SECTORS, STRIPES, chunk_of, extent_of, index_of, part_in, parts, position_of,
     positions_before, stripe_of,
@@ -70,27 +69,6 @@ impl LockedRange<'_> {
         }
     }
 
-    /// Unmaps `range`; `displaced` gets each extent or part of one that was there, in no order.
-    ///
-    /// Takes time in proportion to what was mapped; see [`detach`](Self::detach) for a range that
-    /// may be large.
-    ///
-    /// # Panics
-    /// When `range` is not inside the locked one.
-    pub fn remove(&mut self, range: LbaRange, mut displaced: impl FnMut(Extent)) {
-        self.assert_inside(range);
-        if range.sectors() > CHUNK_SECTORS * 2 {
-            self.detach(range).for_each(displaced);
-            return;
-        }
-        for (index, part) in parts(range) {
-            self.stripe_mut(index)
-                .remove(position_of(index), part, |old| {
-                    displaced(extent_of(index, old));
-                });
-        }
-    }
-
     /// Unmaps `range` by cutting whole parts off the map's directory. For the whole volume that
     /// takes constant time, and else little in comparison to what is cut off; counting and
     /// freeing that is left to whoever gets it, best after this lock is released.
@@ -112,7 +90,7 @@ impl LockedRange<'_> {
         for (index, part) in self.border_parts(range, first_whole, end_whole) {
             self.stripe_mut(index)
                 .remove(position_of(index), part, |old| {
-                    detached.push_piece(index, old);
+                    detached.push_extent(extent_of(index, old));
                 });
         }
         if first_whole < end_whole {
@@ -124,19 +102,6 @@ impl LockedRange<'_> {
             }
         }
         detached
-    }
-
-    /// Calls `visit` with the parts of `range`, ascending and without gaps, and where each lives;
-    /// `None` is unmapped. Extents are cut at chunk borders, unmapped parts are not.
-    ///
-    /// # Panics
-    /// When `range` is not inside the locked one.
-    pub fn visit(&self, range: LbaRange, mut visit: impl FnMut(LbaRange, Option<Location>)) {
-        self.assert_inside(range);
-        visit_chunks(self, range, |range, location| {
-            visit(range, location);
-            true
-        });
     }
 
     /// The parts of `range` in the first and last chunk where those are not removed whole.
@@ -174,12 +139,6 @@ impl LockedRange<'_> {
 
     const fn slot(&self, index: u64) -> usize {
         index_of((index - self.first_chunk) % STRIPES)
-    }
-}
-
-impl Chunks for LockedRange<'_> {
-    fn with_stripe_of<R>(&self, index: u64, look: impl FnOnce(&Directory) -> R) -> R {
-        look(&self.stripes[self.slot(index)])
     }
 }
 

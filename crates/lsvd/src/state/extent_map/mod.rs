@@ -1,17 +1,20 @@
 //! The extent map: where the newest copy of every sector of the volume lives.
 //!
-//! The LBA space is cut into chunks of a fixed size, each a small sorted array of packed extents.
-//! Chunks are dealt to a fixed number of stripes in turn; a stripe has one lock and the directory
-//! of its chunks, allocated as they are written. So an access takes one lock (two where it crosses
+//! The LBA space is cut into chunks of a fixed size, which are dealt to a fixed number of stripes in
+//! turn. A stripe has one lock and the directory of its chunks, allocated as they are written. At
+//! its bottom are sorted arrays of packed extents, one for each chunk, or one for several neighbours
+//! in the stripe as long as they have few extents. So an access takes one lock (two where it crosses
 //! a chunk border), neighbouring chunks never share it, and whoever needs the whole volume takes
 //! all locks there are, a fixed number.
 //!
 //! Locks are taken in the order of the stripes, never by a thread that holds some already.
 //! Nothing here does I/O, and no extent crosses a chunk border.
 
-mod chunk;
+mod array;
 mod detached;
 mod directory;
+mod large_pages;
+mod leaf;
 mod locked;
 mod packed;
 mod visit;
@@ -30,7 +33,7 @@ use crate::words::units::{Extent, Lba, LbaRange, Location, SECTOR_BYTES};
 
 use directory::{Directory, Tally};
 use packed::Piece;
-use visit::{Chunks, visit_chunks};
+use visit::visit_chunks;
 
 pub use detached::Detached;
 pub use locked::LockedRange;
@@ -38,6 +41,11 @@ pub use locked::LockedRange;
 /// Sectors of a chunk, as a power of two: 4 MiB.
 const CHUNK_BITS: u32 = 13;
 const CHUNK_SECTORS: u64 = 1 << CHUNK_BITS;
+
+/// Chunks of a leaf of a stripe's directory, as a power of two.
+const LEAF_BITS: u32 = 5;
+const LEAF_CHUNKS: u64 = 1 << LEAF_BITS;
+const LEAF_SECTORS: u64 = LEAF_CHUNKS * CHUNK_SECTORS;
 
 /// Number of locks. Two requests that are under way at once and have no chunk in common meet at
 /// one lock by a chance of one in this many.
@@ -197,6 +205,11 @@ impl ExtentMap {
         sum
     }
 
+    /// Calls `look` with the stripe that owns chunk `index`.
+    fn with_stripe_of<R>(&self, index: u64, look: impl FnOnce(&Directory) -> R) -> R {
+        look(&self.stripe(stripe_of(index)).lock())
+    }
+
     fn stripe(&self, stripe: u64) -> &Mutex<Directory> {
         &self.stripes[index_of(stripe)].0
     }
@@ -216,12 +229,6 @@ impl fmt::Debug for ExtentMap {
         f.debug_struct("ExtentMap")
             .field("sectors", &self.sectors)
             .finish_non_exhaustive()
-    }
-}
-
-impl Chunks for ExtentMap {
-    fn with_stripe_of<R>(&self, index: u64, look: impl FnOnce(&Directory) -> R) -> R {
-        look(&self.stripe(stripe_of(index)).lock())
     }
 }
 
@@ -286,10 +293,10 @@ fn extent_of(index: u64, piece: Piece) -> Extent {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "sector numbers inside a chunk are small"
+    reason = "sector numbers inside a chunk or a leaf are small"
 )]
 fn low_bits(sectors: u64) -> u32 {
-    debug_assert!(sectors <= CHUNK_SECTORS);
+    debug_assert!(sectors <= LEAF_SECTORS);
     sectors as u32
 }
 

@@ -9,21 +9,15 @@ use crate::words::units::{Lba, LbaRange, Location};
 
 use super::directory::Directory;
 use super::{
-    CHUNK_SECTORS, STRIPES, chunk_index, chunk_of, extent_of, part_in, parts, position_of,
-    stripe_of,
+    CHUNK_SECTORS, ExtentMap, STRIPES, chunk_index, chunk_of, extent_of, part_in, parts,
+    position_of, stripe_of,
 };
 
-/// Where a walk finds the chunks: behind their locks, or in parts that are locked already.
-pub(super) trait Chunks {
-    /// Calls `look` with the stripe that owns chunk `index`.
-    fn with_stripe_of<R>(&self, index: u64, look: impl FnOnce(&Directory) -> R) -> R;
-}
-
 /// Calls `visit` with the parts of `range`, ascending and without gaps, and where each lives.
-/// Mapped parts are visited inside [`Chunks::with_stripe_of`]. Ends early once `visit` has said that
+/// Mapped parts are visited under the lock of their chunk. Ends early once `visit` has said that
 /// it wants no more.
 pub(super) fn visit_chunks(
-    chunks: &impl Chunks,
+    map: &ExtentMap,
     range: LbaRange,
     visit: impl FnMut(LbaRange, Option<Location>) -> bool,
 ) {
@@ -37,10 +31,10 @@ pub(super) fn visit_chunks(
             if !runs.wants_more {
                 return;
             }
-            chunks.with_stripe_of(index, |stripe| runs.chunk(stripe, index, part));
+            map.with_stripe_of(index, |stripe| runs.chunk(stripe, index, part));
         }
     } else {
-        visit_occupied(chunks, range, &mut runs);
+        visit_occupied(map, range, &mut runs);
     }
     runs.unmapped_up_to(range.end);
 }
@@ -48,14 +42,14 @@ pub(super) fn visit_chunks(
 /// Visits only the chunks in which anything is mapped: asks every stripe for its next one, and
 /// goes on with the lowest.
 fn visit_occupied<V: FnMut(LbaRange, Option<Location>) -> bool>(
-    chunks: &impl Chunks,
+    map: &ExtentMap,
     range: LbaRange,
     runs: &mut Runs<V>,
 ) {
     let first = chunk_of(range.start);
     let end = range.end.0.div_ceil(CHUNK_SECTORS);
     let mut next: BinaryHeap<Reverse<u64>> = (first..first + STRIPES)
-        .filter_map(|from| chunks.with_stripe_of(from, |stripe| next_occupied(stripe, from, end)))
+        .filter_map(|from| map.with_stripe_of(from, |stripe| next_occupied(stripe, from, end)))
         .map(Reverse)
         .collect();
     while let Some(mut lowest) = next.peek_mut() {
@@ -63,7 +57,7 @@ fn visit_occupied<V: FnMut(LbaRange, Option<Location>) -> bool>(
             return;
         }
         let index = lowest.0;
-        let following = chunks.with_stripe_of(index, |stripe| {
+        let following = map.with_stripe_of(index, |stripe| {
             runs.chunk(stripe, index, part_in(range, index));
             next_occupied(stripe, index + STRIPES, end)
         });
@@ -93,10 +87,7 @@ struct Runs<V> {
 
 impl<V: FnMut(LbaRange, Option<Location>) -> bool> Runs<V> {
     fn chunk(&mut self, stripe: &Directory, index: u64, part: Range<u32>) {
-        let Some(chunk) = stripe.chunk(position_of(index)) else {
-            return;
-        };
-        chunk.lookup(part, |piece| {
+        stripe.lookup(position_of(index), part, |piece| {
             let extent = extent_of(index, piece);
             self.unmapped_up_to(extent.range.start);
             self.report(extent.range, Some(extent.location));

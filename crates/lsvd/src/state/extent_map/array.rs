@@ -1,22 +1,32 @@
-//! A chunk: the extents of a fixed piece of the LBA space, as a sorted array.
+//! A sorted array of extents: those of one chunk, or of some neighbouring ones of a leaf.
 
 use std::ops::Range;
 
+use allocator_api2::vec::Vec;
 use smallvec::SmallVec;
 
-use super::CHUNK_BITS;
+use super::large_pages::LargePages;
 use super::packed::{PackedExtent, Piece};
 
-/// The extents of one chunk: ascending, disjoint, and merged where one continues another.
-#[derive(Debug, Default)]
-pub(super) struct Chunk {
-    extents: Vec<PackedExtent>,
+/// Extents of a part of a leaf: ascending, disjoint, and merged where one continues another.
+///
+/// Sectors are counted from the start of the leaf. `span_bits` says how many sectors the array is
+/// for, as a power of two; the leaf knows it for all its arrays.
+#[derive(Debug)]
+pub(super) struct ExtentArray {
+    extents: Vec<PackedExtent, LargePages>,
 }
 
-impl Chunk {
+impl Default for ExtentArray {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ExtentArray {
     pub(super) const fn new() -> Self {
         Self {
-            extents: Vec::new(),
+            extents: Vec::new_in(LargePages),
         }
     }
 
@@ -38,9 +48,33 @@ impl Chunk {
         self.extents.iter().map(|extent| extent.unpack())
     }
 
+    /// The first extent that reaches behind the start of sector `at`.
+    pub(super) fn next(&self, span_bits: u32, at: u32) -> Option<Piece> {
+        let first = self.first_ending_behind(span_bits, at);
+        self.extents.get(first).map(|extent| extent.unpack())
+    }
+
+    /// The extents before sector `border`, which none of them crosses, and those behind it.
+    pub(super) fn split_at(&self, border: u32) -> (Self, Self) {
+        let index = self
+            .extents
+            .partition_point(|extent| extent.start() < border);
+        let (before, behind) = self.extents.split_at(index);
+        (Self::copy_of(before), Self::copy_of(behind))
+    }
+
+    fn copy_of(extents: &[PackedExtent]) -> Self {
+        let mut copy = Self::new();
+        if !extents.is_empty() {
+            copy.reserve(extents.len());
+            copy.extents.extend_from_slice(extents);
+        }
+        copy
+    }
+
     /// What is mapped of `range`, ascending, cut to it.
-    pub(super) fn lookup(&self, range: Range<u32>, mut visit: impl FnMut(Piece)) {
-        let first = self.first_ending_behind(range.start);
+    pub(super) fn lookup(&self, span_bits: u32, range: Range<u32>, mut visit: impl FnMut(Piece)) {
+        let first = self.first_ending_behind(span_bits, range.start);
         for extent in &self.extents[first..] {
             if extent.start() >= range.end {
                 break;
@@ -50,8 +84,8 @@ impl Chunk {
     }
 
     /// Maps `new`, and reports what it overwrites.
-    pub(super) fn insert(&mut self, new: Piece, mut displaced: impl FnMut(Piece)) {
-        let first = self.first_ending_behind(new.start);
+    pub(super) fn insert(&mut self, span_bits: u32, new: Piece, mut displaced: impl FnMut(Piece)) {
+        let first = self.first_ending_behind(span_bits, new.start);
         if let Some(old) = self.exactly(first, new) {
             displaced(old);
             self.extents[first] = PackedExtent::pack(new);
@@ -83,8 +117,13 @@ impl Chunk {
     }
 
     /// Unmaps `range`, and reports what was there.
-    pub(super) fn remove(&mut self, range: Range<u32>, displaced: impl FnMut(Piece)) {
-        let first = self.first_ending_behind(range.start);
+    pub(super) fn remove(
+        &mut self,
+        span_bits: u32,
+        range: Range<u32>,
+        displaced: impl FnMut(Piece),
+    ) {
+        let first = self.first_ending_behind(span_bits, range.start);
         let window = first..self.report_overlap(first, range.clone(), displaced);
         let mut parts = Replacement::default();
         if let Some(left) = self.left_remainder(&window, range.start) {
@@ -97,8 +136,8 @@ impl Chunk {
     }
 
     /// Index of the first extent that reaches behind the start of sector `at`.
-    fn first_ending_behind(&self, at: u32) -> usize {
-        let behind = self.count_starting_up_to(at);
+    fn first_ending_behind(&self, span_bits: u32, at: u32) -> usize {
+        let behind = self.count_starting_up_to(span_bits, at);
         match behind.checked_sub(1) {
             Some(last) if self.extents[last].end() > at => last,
             _ => behind,
@@ -109,25 +148,30 @@ impl Chunk {
     ///
     /// The search begins where the extent would be if all were spread evenly; with many small
     /// extents that is right within a few places, where halving would touch a new cache line at
-    /// almost every step. Three extents are looked at before anything is decided, so that their
-    /// lines are fetched at once and not one after the other.
-    fn count_starting_up_to(&self, at: u32) -> usize {
+    /// almost every step. The extents around it are all looked at before anything is decided, so
+    /// that their lines are fetched at once, and no guess of the processor goes wrong.
+    fn count_starting_up_to(&self, span_bits: u32, at: u32) -> usize {
         let extents = self.extents.as_slice();
-        let Some(last) = extents.len().checked_sub(1) else {
-            return 0;
-        };
         let is_counted = |extent: &PackedExtent| extent.start() <= at;
-        let guess = (at as usize * extents.len()) >> CHUNK_BITS;
-        let below = guess.saturating_sub(GUESS_ERROR);
-        let above = last.min(guess + GUESS_ERROR);
-        let counted = [below, guess, above].map(|index| usize::from(is_counted(&extents[index])));
-        let (low, high) = match counted.iter().sum() {
-            0 => return below - count_from_back(&extents[..below], is_counted),
-            1 => (below, guess),
-            2 => (guess, above),
-            _ => return above + count_from_front(&extents[above..], is_counted),
+        let count = |extents: &[PackedExtent]| -> usize {
+            let counted = extents.iter().map(|extent| usize::from(is_counted(extent)));
+            counted.sum()
         };
-        low + extents[low..high].partition_point(is_counted)
+        let in_span = at & ((1 << span_bits) - 1);
+        let guess = (in_span as usize * extents.len()) >> span_bits;
+        let low = guess.saturating_sub(WINDOW / 2);
+        let low = low.min(extents.len().saturating_sub(WINDOW));
+        let Some(window) = extents[low..].first_chunk::<WINDOW>() else {
+            return count(extents);
+        };
+        match count(window) {
+            0 => low - count_from_back(&extents[..low], is_counted),
+            WINDOW => {
+                let high = low + WINDOW;
+                high + count_from_front(&extents[high..], is_counted)
+            }
+            counted => low + counted,
+        }
     }
 
     /// The extent at `index`, if `new` can take its place alone: the same sectors, and nothing on
@@ -205,7 +249,7 @@ impl Chunk {
     fn shrink(&mut self) {
         let len = self.extents.len();
         if len == 0 {
-            self.extents = Vec::new();
+            self.extents = Vec::new_in(LargePages);
         } else if self.extents.capacity() > Self::capacity_max(len) {
             self.extents.shrink_to(len + Self::slack_after_growth(len));
         }
@@ -215,22 +259,22 @@ impl Chunk {
         len / 8 + 1
     }
 
-    /// Most room that `len` extents may hold. Far enough above the growth that a chunk whose
+    /// Most room that `len` extents may hold. Far enough above the growth that an array whose
     /// count swings does not move each time.
     const fn capacity_max(len: usize) -> usize {
         len + len / 2 + 8
     }
 
-    /// Says what is wrong, if anything: order, overlap, merging, slack, and that nothing lies at
-    /// or behind sector `end`.
-    pub(super) fn self_check(&self, end: u32) -> Result<(), String> {
+    /// Says what is wrong, if anything: order, overlap, merging, slack, and that nothing lies
+    /// outside `span`.
+    pub(super) fn self_check(&self, span: &Range<u32>) -> Result<(), String> {
         let capacity = self.extents.capacity();
         if capacity > Self::capacity_max(self.len()) || (self.is_empty() && capacity != 0) {
             return Err(format!("room for {capacity} extents for {}", self.len()));
         }
         for piece in self.pieces() {
-            if piece.end > end {
-                return Err(format!("{piece:?} reaches behind sector {end}"));
+            if piece.start < span.start || piece.end > span.end {
+                return Err(format!("{piece:?} reaches out of {span:?}"));
             }
         }
         for (one, next) in self.pieces().zip(self.pieces().skip(1)) {
@@ -259,14 +303,15 @@ impl Replacement {
     }
 }
 
-/// By how many places a guess is mostly wrong at most, where extents are few or spread evenly.
-const GUESS_ERROR: usize = 6;
+/// Number of extents around a guess of which the one that is sought is mostly one, where extents are
+/// few or spread evenly.
+const WINDOW: usize = 16;
 
 /// Number of extents that `is_counted`, which are the first ones, where that is likely a small
 /// number.
 fn count_from_front(extents: &[PackedExtent], is_counted: impl Fn(&PackedExtent) -> bool) -> usize {
     let mut low = 0;
-    let mut step = GUESS_ERROR;
+    let mut step = WINDOW;
     while extents.get(low + step).is_some_and(&is_counted) {
         low += step + 1;
         step *= 2;
@@ -279,7 +324,7 @@ fn count_from_front(extents: &[PackedExtent], is_counted: impl Fn(&PackedExtent)
 /// number.
 fn count_from_back(extents: &[PackedExtent], is_counted: impl Fn(&PackedExtent) -> bool) -> usize {
     let mut high = extents.len();
-    let mut step = GUESS_ERROR;
+    let mut step = WINDOW;
     while high > step && !is_counted(&extents[high - step - 1]) {
         high -= step + 1;
         step *= 2;
