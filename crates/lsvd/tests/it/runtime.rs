@@ -6,14 +6,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::ObjectStore;
 use lsvd::{ErrorKind, FlushTarget, Volume};
 use lsvd_store::{Bandwidth, Fault, Faulty, MemoryStore, Verb};
 
-use crate::world::{Hasty, MIB, objects, open, read, replay, runtime, small};
+use crate::world::{Hasty, MIB, objects, open, read, replay, runtime, small, wait_for};
 
 const OBJECT: usize = 1 << 20;
 
@@ -33,6 +33,8 @@ fn requests_that_are_dropped_half_way_leave_nothing_behind() {
     while volume.try_write(written * MIB, &vec![1; OBJECT]).is_some() {
         written += 1;
     }
+    // What is not under way when they are released would hang for good.
+    wait_for("both uploads", || store.hanging() == 2);
     {
         let data = vec![2; OBJECT];
         let mut first = pin!(volume.write_async(40 * MIB, &data));
@@ -70,9 +72,7 @@ fn requests_that_hang_are_repeated() {
     let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
     let volume = Volume::open_ephemeral(store.clone(), hasty, small(MIB)).unwrap();
     volume.write(0, &[1; 512]).unwrap();
-    while volume.close().is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("the repetition", || volume.close().is_ok());
     assert_eq!(replay(&*memory, 512), [1; 512]);
 
     let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
@@ -104,14 +104,7 @@ fn a_store_that_is_slow_gets_everything_in_the_end() {
     options.window = 1;
     let volume = Volume::open_ephemeral(slow, hasty, options).unwrap();
     volume.write(0, &vec![5; OBJECT]).unwrap();
-    let started = Instant::now();
-    while volume.close().is_err() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "it never gets through"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for("the end of the upload", || volume.close().is_ok());
     assert_eq!(replay(&*memory, MIB), vec![5; OBJECT]);
 }
 
@@ -122,6 +115,8 @@ fn when_the_background_work_ends_nobody_waits_for_it() {
     let runtime = Arc::new(TokioRuntime::on(threads.handle().clone()));
     let mut options = small(64 * MIB);
     options.flush = FlushTarget::Store;
+    // Only the flush is to ask for an upload, and by then nobody is there to make it.
+    options.seal_timeout = Duration::from_secs(3600);
     let store = Arc::new(MemoryStore::new());
     let volume = Volume::open_ephemeral(store, runtime, options).unwrap();
     volume.write(0, &[1; 512]).unwrap();
@@ -173,18 +168,22 @@ fn closing_under_load_keeps_what_was_acknowledged() {
                     }
                 });
             }
-            std::thread::sleep(Duration::from_millis(20 + round * 7));
+            let counts = || {
+                acknowledged
+                    .iter()
+                    .map(|count| count.load(Ordering::Acquire))
+            };
+            wait_for("a write of each thread", || counts().all(|n| n > 0));
+            std::thread::sleep(Duration::from_millis(round * 7));
             volume.close().unwrap();
         });
         assert!(refused.load(Ordering::Acquire));
         let disk = replay(&*memory, 16 * MIB);
         for (thread, count) in (0_u64..).zip(&acknowledged) {
             let n = count.load(Ordering::Acquire);
-            if n > 0 {
-                let byte = u8::try_from(n % 255).unwrap() + 1;
-                let at = usize::try_from(thread * 4 * MIB + 6 * 512).unwrap();
-                assert_eq!(disk[at], byte, "the last write of thread {thread}");
-            }
+            let byte = u8::try_from(n % 255).unwrap() + 1;
+            let at = usize::try_from(thread * 4 * MIB + 6 * 512).unwrap();
+            assert_eq!(disk[at], byte, "the last write of thread {thread}");
         }
     }
 }
@@ -200,13 +199,6 @@ fn a_batch_is_stored_soon_after_its_own_first_entry() {
     std::thread::sleep(Duration::from_millis(400));
     volume.write(MIB, &vec![2; OBJECT]).unwrap();
     volume.write(4 * MIB, &[3; 512]).unwrap();
-    let begun = Instant::now();
-    while objects(&*memory).len() < 3 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it was never sealed"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("all three objects", || objects(&*memory).len() == 3);
     assert_eq!(read(&volume, 4 * MIB, 512), [3; 512]);
 }
