@@ -3,13 +3,15 @@
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use lsvd::doors::BoxFuture;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
-use lsvd::doors::store::ObjectStore;
+use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd::words::limits::STORE_PATIENCE;
 use lsvd::{ErrorKind, FlushTarget, Volume};
 use lsvd_store::{Bandwidth, Fault, Faulty, MemoryStore, Verb};
 
@@ -89,7 +91,62 @@ fn requests_that_hang_are_repeated() {
     assert_eq!(read(&volume, 0, 512), [1; 512]);
 }
 
-/// 16 MiB through a line on which one object takes longer than a store is given at first.
+/// Time that passes fast, and how long was to be waited for the store.
+#[derive(Debug)]
+struct Watched {
+    hasty: Hasty,
+    patience: Mutex<Vec<Duration>>,
+}
+
+impl Runtime for Watched {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.hasty.spawn(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        // Nothing else is waited for as long as a store.
+        if duration >= STORE_PATIENCE {
+            self.patience.lock().unwrap().push(duration);
+        }
+        self.hasty.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.hasty.now()
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.hasty.wall_clock()
+    }
+
+    fn random(&self) -> u128 {
+        self.hasty.random()
+    }
+}
+
+/// A store that fails at once for a while and then hangs is not waited for longer than another:
+/// until an upload is given up nobody learns that it is stuck.
+#[test]
+fn only_an_upload_that_was_too_slow_is_given_more_time() {
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    let runtime = Arc::new(Watched {
+        hasty: Hasty(runtime()),
+        patience: Mutex::default(),
+    });
+    let volume = Volume::open_ephemeral(store.clone(), runtime.clone(), small(MIB)).unwrap();
+    runtime.patience.lock().unwrap().clear();
+    let refusal = Fault::Refuse(StoreErrorKind::Unavailable);
+    store.fail_next(Verb::Put, 3, refusal);
+    store.fail_next(Verb::Put, 1, Fault::Hang);
+    store.fail_next(Verb::Put, 2, refusal);
+    volume.write(0, &[1; 512]).unwrap();
+    wait_for("the end of the upload", || volume.close().is_ok());
+    let patience = runtime.patience.lock().unwrap();
+    let seconds: Vec<_> = patience.iter().map(Duration::as_secs).collect();
+    assert_eq!(seconds, [60, 60, 60, 60, 120, 120, 120]);
+}
+
+/// An object through a line on which it takes longer than a store is given at first.
 #[test]
 fn a_store_that_is_slow_gets_everything_in_the_end() {
     let memory = Arc::new(MemoryStore::new());
