@@ -9,11 +9,12 @@ pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     timed("tidy", tidy::check)?;
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
     run("clippy", clippy.args(["--", "-D", "warnings"]))?;
+    fuzz::check()?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     if fuzz_seconds > 0 {
         match fuzz::unavailable() {
-            None => fuzz::run(fuzz_seconds, None)?,
+            None => fuzz::all(fuzz_seconds, None)?,
             Some(reason) => eprintln!("\n== fuzzing is left out: {reason}"),
         }
     }
