@@ -7,10 +7,10 @@ pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     needs::install()?;
     timed("tidy", tidy::check)?;
-    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+    let mut clippy = cargo(&["clippy", "--locked", "--workspace", "--all-targets"]);
     run("clippy", clippy.args(["--", "-D", "warnings"]))?;
     fuzz::check()?;
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    let mut doc = cargo(&["doc", "--locked", "--workspace", "--no-deps"]);
     run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     if fuzz_seconds > 0 {
         match fuzz::unavailable() {
