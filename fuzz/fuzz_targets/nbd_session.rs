@@ -4,6 +4,7 @@
 #![no_main]
 
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
@@ -117,22 +118,22 @@ where
     let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
     let (mut left, mut right) = (None, None);
     std::future::poll_fn(|cx| {
-        if left.is_none() {
-            if let std::task::Poll::Ready(value) = a.as_mut().poll(cx) {
-                left = Some(value);
-            }
+        if left.is_none()
+            && let Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            left = Some(value);
         }
-        if right.is_none() {
-            if let std::task::Poll::Ready(value) = b.as_mut().poll(cx) {
-                right = Some(value);
-            }
+        if right.is_none()
+            && let Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            right = Some(value);
         }
         match (left.take(), right.take()) {
-            (Some(left), Some(right)) => std::task::Poll::Ready((left, right)),
+            (Some(left), Some(right)) => Poll::Ready((left, right)),
             (one, other) => {
                 left = one;
                 right = other;
-                std::task::Poll::Pending
+                Poll::Pending
             }
         }
     })

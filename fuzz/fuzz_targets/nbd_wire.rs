@@ -9,19 +9,19 @@ use lsvd_nbd::wire::{
 };
 
 fn decode(bytes: &[u8]) {
-    if let Some(header) = bytes.first_chunk() {
-        if let Ok(header) = OptionHeader::decode(header) {
-            let mut again = Vec::new();
-            header.encode(&mut again);
-            assert!(bytes.starts_with(&again));
-        }
+    if let Some(header) = bytes.first_chunk()
+        && let Ok(header) = OptionHeader::decode(header)
+    {
+        let mut again = Vec::new();
+        header.encode(&mut again);
+        assert!(bytes.starts_with(&again));
     }
-    if let Some(header) = bytes.first_chunk() {
-        if let Ok(header) = OptionReplyHeader::decode(header) {
-            let mut again = Vec::new();
-            header.encode(&mut again);
-            assert!(bytes.starts_with(&again));
-        }
+    if let Some(header) = bytes.first_chunk()
+        && let Ok(header) = OptionReplyHeader::decode(header)
+    {
+        let mut again = Vec::new();
+        header.encode(&mut again);
+        assert!(bytes.starts_with(&again));
     }
     if let Ok(request) = InfoRequest::decode(bytes) {
         let mut again = Vec::new();

@@ -39,16 +39,25 @@ pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
     if arguments.which != Which::Map {
         needs::install()?;
         // They measure the program and the null device that stand beside them.
-        let mut build = cargo(&["build", "--release", "-p", "lsvd-cli"]);
+        let mut build = cargo(&["build", "--locked", "--release", "-p", "lsvd-cli"]);
         run("build lsvd", &mut build)?;
     }
     if matches!(arguments.which, Which::Nbd | Which::All) {
-        let mut build = cargo(&["build", "--release", "-p", "lsvd-nbd", "--example", "null"]);
+        let mut build = cargo(&[
+            "build",
+            "--locked",
+            "--release",
+            "-p",
+            "lsvd-nbd",
+            "--example",
+            "null",
+        ]);
         run("build the null device", &mut build)?;
     }
     for name in chosen {
         let mut bench = cargo(&[
             "run",
+            "--locked",
             "--release",
             "--quiet",
             "-p",

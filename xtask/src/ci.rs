@@ -7,13 +7,14 @@ pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     needs::install()?;
     timed("tidy", tidy::check)?;
-    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+    let mut clippy = cargo(&["clippy", "--locked", "--workspace", "--all-targets"]);
     run("clippy", clippy.args(["--", "-D", "warnings"]))?;
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    fuzz::check()?;
+    let mut doc = cargo(&["doc", "--locked", "--workspace", "--no-deps"]);
     run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     if fuzz_seconds > 0 {
         match fuzz::unavailable() {
-            None => fuzz::run(fuzz_seconds, None)?,
+            None => fuzz::all(fuzz_seconds, None)?,
             Some(reason) => eprintln!("\n== fuzzing is left out: {reason}"),
         }
     }

@@ -1,9 +1,11 @@
-//! Fuzzing of everything that decodes bytes from outside; needs a nightly compiler and cargo-fuzz.
+//! Fuzzing of everything that decodes bytes from outside; needs a nightly compiler and cargo-fuzz,
+//! while the targets can be checked without.
 
+use std::env;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::step::{self, Outcome, root};
+use crate::step::{Outcome, cargo, root, run};
 
 /// Why fuzzing cannot be done here, if it cannot.
 pub(crate) fn unavailable() -> Option<String> {
@@ -27,8 +29,32 @@ pub(crate) fn unavailable() -> Option<String> {
     None
 }
 
+/// Formats, compiles and lints the targets, for which any compiler does and no fuzzer is needed: a
+/// change that breaks them must not wait for someone who has both. Their `Cargo.lock` is checked
+/// on the way, which cargo-fuzz could not be told to do.
+pub(crate) fn check() -> Outcome {
+    let manifest = root().join("fuzz/Cargo.toml");
+    let of_fuzz = |arguments: &[&str]| {
+        let mut command = cargo(arguments);
+        command.arg("--manifest-path").arg(&manifest);
+        command
+    };
+    run(
+        "format of the fuzz targets",
+        of_fuzz(&["fmt"]).arg("--check"),
+    )?;
+    let mut clippy = of_fuzz(&["clippy", "--locked", "--no-default-features"]);
+    if env::var_os("CARGO_TARGET_DIR").is_none() {
+        clippy.arg("--target-dir").arg(root().join("target"));
+    }
+    run(
+        "clippy of the fuzz targets",
+        clippy.args(["--", "-D", "warnings"]),
+    )
+}
+
 /// Fuzzes each target, or the one named, for so many seconds.
-pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
+pub(crate) fn all(seconds: u64, only: Option<&str>) -> Outcome {
     let targets = targets()?;
     let chosen: Vec<_> = targets
         .iter()
@@ -43,7 +69,7 @@ pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
             .args(["+nightly", "fuzz", "run", target, "--"])
             .arg(format!("-max_total_time={seconds}"))
             .current_dir(root());
-        step::run(&format!("fuzz {target} for {seconds} s"), &mut command)?;
+        run(&format!("fuzz {target} for {seconds} s"), &mut command)?;
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         Chore::Ci { fuzz_seconds } => ci::all(fuzz_seconds),
         Chore::Tidy => tidy::check(),
         Chore::Bench(arguments) => bench::run_chosen(&arguments),
-        Chore::Fuzz { minutes, target } => fuzz::run(minutes * 60, target.as_deref()),
+        Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
         Chore::Shuttle => test::shuttle(),
         Chore::Fs { mebibytes, trees } => test::filesystem(mebibytes, &trees),

@@ -13,7 +13,8 @@ pub(crate) fn root() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_path_buf()
 }
 
-/// A cargo command in the workspace, by the cargo that runs us.
+/// A cargo command in the workspace, by the cargo that runs us. What compiles says `--locked`: it is
+/// to be the versions in `Cargo.lock` that are checked, and a lock file left behind is an error.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -11,7 +11,7 @@ pub(crate) fn all() -> Outcome {
     needs::install()?;
     let mut total = Total::default();
     let outcome = timed("all tests", || {
-        let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
+        let mut command = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
         let outcome = counted(&mut command, &mut total);
         // The engine once more, under the model checker; a failure above is not to hide one here.
         let checked = counted(&mut shuttle_command(), &mut total);
@@ -33,7 +33,15 @@ const STRESS_CHECKS: &str = "100000000";
 
 /// The long read-after-write run.
 pub(crate) fn stress() -> Outcome {
-    let mut command = cargo(&["test", "--release", "-p", "lsvd", "--test", "it"]);
+    let mut command = cargo(&[
+        "test",
+        "--locked",
+        "--release",
+        "-p",
+        "lsvd",
+        "--test",
+        "it",
+    ]);
     command
         .args(["--", "stress::", "--nocapture"])
         .env("LSVD_STRESS_CHECKS", STRESS_CHECKS);
@@ -48,7 +56,7 @@ pub(crate) fn shuttle() -> Outcome {
 /// Its locks are others then, so it is another build, in a folder of its own: it would throw the
 /// usual one away.
 fn shuttle_command() -> Command {
-    let mut command = cargo(&["test", "-p", "lsvd", "--test", "shuttle"]);
+    let mut command = cargo(&["test", "--locked", "-p", "lsvd", "--test", "shuttle"]);
     command
         .env("RUSTFLAGS", "--cfg shuttle")
         .env("CARGO_TARGET_DIR", root().join("target/shuttle"));
@@ -58,7 +66,7 @@ fn shuttle_command() -> Command {
 /// The filesystem tests with a large tree.
 pub(crate) fn filesystem(mebibytes: u64, trees: &[String]) -> Outcome {
     needs::install()?;
-    let mut command = cargo(&["test", "-p", "lsvd-cli", "--test", "e2e"]);
+    let mut command = cargo(&["test", "--locked", "-p", "lsvd-cli", "--test", "e2e"]);
     command
         .args(["--", "fs::", "--nocapture", "--test-threads=1"])
         .env("LSVD_TEST_TREES", trees.join(":"))

@@ -31,10 +31,14 @@ static void wrong_openings(const char *directory) {
     lsvd_volume_t first;
     char url[4096];
     snprintf(url, sizeof url, "file://%s/taken", directory);
-    CHECK(lsvd_volume_open(url, "ephemeral,size=1M", &first) == 0);
-    CHECK_FAILS(lsvd_volume_open(url, "ephemeral,size=1M", &volume), -ENOTEMPTY, "in use");
+    CHECK(lsvd_volume_open(url, "ephemeral,size=1M,flush=store", &first) == 0);
+    CHECK_FAILS(lsvd_volume_open(url, "ephemeral,size=1M", &volume), -EBUSY, "in use");
+    /* It is no less in use with objects in it, which nobody is to be told to remove. */
     CHECK(lsvd_volume_write(first, 0, 4096, data) == 0);
+    CHECK(lsvd_volume_flush(first) == 0);
+    CHECK_FAILS(lsvd_volume_open(url, "ephemeral,size=1M", &volume), -EBUSY, "in use");
     CHECK(lsvd_volume_close(first) == 0);
+    snprintf(url, sizeof url, "file://%s", directory);
     CHECK_FAILS(lsvd_volume_open(url, "ephemeral,size=1M", &volume), -ENOTEMPTY, "not empty");
     CHECK(volume == 0);
 }

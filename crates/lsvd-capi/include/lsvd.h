@@ -36,8 +36,9 @@ extern "C" {
  *
  * Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (not a multiple
  * of 512, past the end, `buf` is NULL, a wrong variable), `-ENOTEMPTY` (the directory is not
- * empty, or in use), `-ENOENT` (its parent does not exist), `-EACCES`, `-ENOSPC`, `-EIO` (the
- * store failed, or its bytes are damaged). After an error the content of `buf` is undefined.
+ * empty), `-EBUSY` (another process, or a volume of this one, uses it), `-ENOENT` (its parent does
+ * not exist), `-EACCES`, `-ENOSPC`, `-EIO` (the store failed, or its bytes are damaged). After an
+ * error the content of `buf` is undefined.
  *
  * # Safety
  * `buf` has `len` writable bytes that nobody else uses until the call returns.
@@ -89,8 +90,9 @@ int lsvd_flush(void);
  * 1024).
  *
  * Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (a wrong url,
- * option or NULL), `-ENOTEMPTY` (the directory is not empty, or in use), `-ENOENT` (the parent of
- * the directory does not exist), `-EACCES`, `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
+ * option or NULL), `-ENOTEMPTY` (the directory is not empty), `-EBUSY` (another process, or a
+ * volume of this one, uses it; one that was closed may for a moment), `-ENOENT` (the parent of the
+ * directory does not exist), `-EACCES`, `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
  *
  * All functions may be called from any number of threads. A process that forks may use its volumes
  * in one of the two only: the parent.

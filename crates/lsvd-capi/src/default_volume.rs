@@ -44,8 +44,9 @@ fn default_volume() -> Result<&'static Volume, Failure> {
 ///
 /// Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (not a multiple
 /// of 512, past the end, `buf` is NULL, a wrong variable), `-ENOTEMPTY` (the directory is not
-/// empty, or in use), `-ENOENT` (its parent does not exist), `-EACCES`, `-ENOSPC`, `-EIO` (the
-/// store failed, or its bytes are damaged). After an error the content of `buf` is undefined.
+/// empty), `-EBUSY` (another process, or a volume of this one, uses it), `-ENOENT` (its parent does
+/// not exist), `-EACCES`, `-ENOSPC`, `-EIO` (the store failed, or its bytes are damaged). After an
+/// error the content of `buf` is undefined.
 ///
 /// # Safety
 /// `buf` has `len` writable bytes that nobody else uses until the call returns.

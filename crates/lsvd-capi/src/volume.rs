@@ -21,8 +21,9 @@ pub type lsvd_volume_t = u64;
 /// 1024).
 ///
 /// Returns 0, or a negative errno value, and `lsvd_last_error` says why: `-EINVAL` (a wrong url,
-/// option or NULL), `-ENOTEMPTY` (the directory is not empty, or in use), `-ENOENT` (the parent of
-/// the directory does not exist), `-EACCES`, `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
+/// option or NULL), `-ENOTEMPTY` (the directory is not empty), `-EBUSY` (another process, or a
+/// volume of this one, uses it; one that was closed may for a moment), `-ENOENT` (the parent of the
+/// directory does not exist), `-EACCES`, `-ENOSPC`, `-EIO`. After an error `*volume` is 0.
 ///
 /// All functions may be called from any number of threads. A process that forks may use its volumes
 /// in one of the two only: the parent.

@@ -60,11 +60,18 @@ async fn without_descriptors_one_warning_is_given_and_serving_goes_on_later() {
         let server = server.clone();
         async move { server.serve(listener).await }
     });
+    let warned = timeout(Duration::from_secs(60), async {
+        while warnings.load(Ordering::Relaxed) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    warned.await.expect("a warning");
+    // It goes on trying, ten times a second.
     sleep(Duration::from_secs(1)).await;
     assert_eq!(warnings.load(Ordering::Relaxed), 1);
     drop(files);
     let mut greeting = [0; 18];
-    let greeted = timeout(Duration::from_secs(10), client.read_exact(&mut greeting)).await;
+    let greeted = timeout(Duration::from_secs(60), client.read_exact(&mut greeting)).await;
     greeted.expect("it is accepted").expect("a greeting");
     server.shutdown(Duration::from_secs(10)).await;
     serving.await.expect("it ends");

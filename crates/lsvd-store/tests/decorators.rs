@@ -1,84 +1,145 @@
 //! What each decorator adds.
 
+use std::future::poll_fn;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
-use lsvd::doors::runtime::TokioRuntime;
-use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd::doors::BoxFuture;
+use lsvd::doors::runtime::Runtime;
+use lsvd::doors::store::{ObjectStore, StoreError, StoreErrorKind};
 use lsvd_store::{Bandwidth, Counting, Fault, Faulty, Latency, MemoryStore, Verb};
+use parking_lot::Mutex;
 use pollster::block_on;
 
 fn body(len: usize) -> Vec<Bytes> {
     vec![Bytes::from(vec![0x11; len])]
 }
 
-fn runtime() -> Arc<TokioRuntime> {
-    Arc::new(TokioRuntime::start(1).expect("threads can be had"))
+/// A runtime whose time goes on when it is told to.
+#[derive(Clone, Debug, Default)]
+struct Clock(Arc<Mutex<Duration>>);
+
+impl Clock {
+    fn advance(&self, milliseconds: u64) {
+        *self.0.lock() += Duration::from_millis(milliseconds);
+    }
 }
+
+impl Runtime for Clock {
+    fn spawn(&self, _task: BoxFuture<'static, ()>) {
+        panic!("no decorator needs a task");
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let until = self.now() + duration;
+        let clock = self.clone();
+        Box::pin(poll_fn(move |_| {
+            if clock.now() < until {
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        }))
+    }
+
+    fn now(&self) -> Duration {
+        *self.0.lock()
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.now()
+    }
+
+    /// Chooses the middle.
+    fn random(&self) -> u128 {
+        1 << 63
+    }
+}
+
+type Request<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Whether the request is answered now, which must be well.
+fn is_done<T>(request: &mut Request<'_, T>) -> bool {
+    let polled = request
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    match polled {
+        Poll::Ready(answer) => answer.map(|_| true).expect("a good answer"),
+        Poll::Pending => false,
+    }
+}
+
+/// Removes the requests that are answered now, and says how many those were.
+fn answered<T>(requests: &mut Vec<Request<'_, T>>) -> usize {
+    let before = requests.len();
+    requests.retain_mut(|request| !is_done(request));
+    before - requests.len()
+}
+
+const NAMES: [&str; 4] = [
+    "data.00000000",
+    "data.00000001",
+    "data.00000002",
+    "data.00000003",
+];
 
 #[test]
 fn latency_is_added_to_each_request_on_its_own() {
     let inner = Arc::new(MemoryStore::new());
+    let clock = Clock::default();
     let range = "20ms..30ms".parse().unwrap();
-    let store = Latency::new(inner.clone(), runtime()).writes(range);
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        for number in 0..8 {
-            let store = &store;
-            scope.spawn(move || block_on(store.put(&format!("data.{number:08x}"), body(1))));
-        }
-    });
-    let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(20), "{took:?}");
-    assert!(
-        took < Duration::from_millis(160),
-        "they waited for one another: {took:?}"
-    );
-    assert_eq!(block_on(inner.list()).unwrap().len(), 8);
-    assert!(
-        store.try_get_range("data.00000000", 0, &mut [0]).is_some(),
-        "reads are not slowed"
-    );
+    let store = Latency::new(inner.clone(), Arc::new(clock.clone())).writes(range);
+    let mut puts: Vec<_> = NAMES.map(|name| store.put(name, body(1))).into();
+    assert_eq!(answered(&mut puts), 0);
+    clock.advance(24);
+    assert_eq!(answered(&mut puts), 0);
+    assert_eq!(inner.bytes(), 0);
+    clock.advance(1);
+    assert_eq!(answered(&mut puts), 4, "they wait for one another");
+    assert_eq!(block_on(inner.list()).unwrap().len(), 4);
+    let mut read = store.get_range("data.00000000", 0..1);
+    assert!(is_done(&mut read), "reads are not slowed");
+    assert!(store.try_get_range("data.00000000", 0, &mut [0]).is_some());
 
-    let store = Latency::new(inner, runtime()).reads(range);
+    let store = Latency::new(inner, Arc::new(clock.clone())).reads(range);
     assert!(store.try_get_range("data.00000000", 0, &mut [0]).is_none());
-    let begun = Instant::now();
-    block_on(store.get_range("data.00000000", 0..1)).unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(20));
-    let begun = Instant::now();
-    block_on(store.put("data.0000000a", body(1))).unwrap();
-    assert!(
-        begun.elapsed() < Duration::from_millis(20),
-        "writes are not slowed"
-    );
+    let mut read = store.get_range("data.00000000", 0..1);
+    assert!(!is_done(&mut read));
+    clock.advance(24);
+    assert!(!is_done(&mut read));
+    clock.advance(1);
+    assert!(is_done(&mut read));
+    let mut put = store.put("data.0000000a", body(1));
+    assert!(is_done(&mut put), "writes are not slowed");
 }
 
 #[test]
 fn bandwidth_is_shared_by_all_requests_of_one_direction() {
     let bytes_per_second = NonZeroU64::new(10_000_000).unwrap();
-    let store = Bandwidth::new(Arc::new(MemoryStore::new()), runtime(), bytes_per_second);
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        for number in 0..4 {
-            let store = &store;
-            scope.spawn(move || block_on(store.put(&format!("data.{number:08x}"), body(250_000))));
-        }
-    });
-    let took = begun.elapsed();
-    assert!(
-        took >= Duration::from_millis(99),
-        "1 MB at 10 MB/s took {took:?}"
+    let clock = Clock::default();
+    let store = Bandwidth::new(
+        Arc::new(MemoryStore::new()),
+        Arc::new(clock.clone()),
+        bytes_per_second,
     );
-    let begun = Instant::now();
-    block_on(store.get("data.00000000")).unwrap();
-    assert!(
-        begun.elapsed() >= Duration::from_millis(24),
-        "{:?}",
-        begun.elapsed()
-    );
+    let mut puts: Vec<_> = NAMES.map(|name| store.put(name, body(250_000))).into();
+    assert_eq!(answered(&mut puts), 0);
+    for at in 1..=100 {
+        clock.advance(1);
+        let expected = usize::from(at % 25 == 0);
+        assert_eq!(answered(&mut puts), expected, "{at} ms");
+    }
+    let mut put = store.put("data.00000004", body(250_000));
+    assert!(!is_done(&mut put));
+    let mut get = store.get("data.00000000");
+    assert!(!is_done(&mut get));
+    clock.advance(24);
+    assert!(!is_done(&mut get));
+    clock.advance(1);
+    assert!(is_done(&mut get), "the other direction is in the way");
+    assert!(is_done(&mut put));
 }
 
 #[test]
@@ -160,16 +221,14 @@ fn faults_of_one_object_leave_the_others_alone_until_mended() {
 fn a_hanging_put_goes_on_when_it_is_released() {
     let (store, inner) = faulty();
     store.fail_next(Verb::Put, 1, Fault::Hang);
-    thread::scope(|scope| {
-        let hanging = scope.spawn(|| block_on(store.put("data.00000000", body(10))));
-        while store.hanging() == 0 {
-            thread::yield_now();
-        }
-        assert_eq!(inner.bytes(), 0);
-        block_on(store.put("data.00000001", body(1))).unwrap();
-        store.release();
-        hanging.join().unwrap().unwrap();
-    });
+    let mut hanging = store.put("data.00000000", body(10));
+    assert!(!is_done(&mut hanging));
+    assert_eq!((store.hanging(), inner.bytes()), (1, 0));
+    let mut other = store.put("data.00000001", body(1));
+    assert!(is_done(&mut other));
+    assert!(!is_done(&mut hanging));
+    store.release();
+    assert!(is_done(&mut hanging));
     assert_eq!(store.hanging(), 0);
     assert_eq!(inner.bytes(), 11);
 }

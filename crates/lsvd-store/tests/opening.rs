@@ -70,17 +70,24 @@ fn a_directory_has_one_writer() {
         let store = first(scratch.path().into()).unwrap();
         let clone = store.clone();
         drop(store);
-        for second in open {
-            let error = second(scratch.path().into()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::NotEmpty, "{error}");
-            let expected = format!(
-                "directory {} is in use by another process, or by another volume of this one; \
-                 stop that one, or choose another directory",
-                scratch.path().display()
-            );
-            assert_eq!(error.to_string(), expected);
-            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
-        }
+        let refused = || {
+            for second in open {
+                let error = second(scratch.path().into()).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+                let expected = format!(
+                    "directory {} is in use by another process, or by another volume of this one; \
+                     stop that one, or choose another directory",
+                    scratch.path().display()
+                );
+                assert_eq!(error.to_string(), expected);
+            }
+        };
+        refused();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        let object = vec![Bytes::from_static(b"x")];
+        block_on(clone.put("data.00000000", object)).unwrap();
+        refused();
+        block_on(clone.delete("data.00000000")).unwrap();
         LocalDirectory::open_read_only(scratch.path()).unwrap();
         assert!(
             first(scratch.path().into()).is_err(),

@@ -60,7 +60,7 @@ fn run(case: &Case, wrong: &mut Vec<String>) -> String {
             .replace("PORT", &prepared.port.to_string())
     };
     // A case that were to succeed would serve until it is killed, which is another exit code.
-    let mut command = lsvd_within(20);
+    let mut command = lsvd_within(60);
     let (arguments, redirected) = case
         .command
         .split_once(" > ")
@@ -121,7 +121,7 @@ fn full_disk() -> String {
     let mut server = Server::start_in(
         directory,
         "64M",
-        &[&arguments[..], &["--drain-timeout", "2s"]].concat(),
+        &[&arguments[..], &["--drain-timeout", "4s"]].concat(),
     );
     let script = "
 import errno

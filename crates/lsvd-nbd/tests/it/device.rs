@@ -2,15 +2,20 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lsvd_nbd::{BlockDevice, DeviceError, DeviceResult, Errno, Extent, MemoryDevice, Zeroing};
 use tokio::sync::Semaphore;
+
+use crate::setup::soon;
 
 /// A disk in memory with faults.
 pub(crate) struct TestDevice {
     pub(crate) disk: MemoryDevice,
     /// Nothing is answered at once; each operation takes a permit for a moment.
     pub(crate) gate: Option<Semaphore>,
+    /// Operations that wait at the gate now.
+    pub(crate) held: AtomicUsize,
     /// Ranges that touch it fail with EIO.
     pub(crate) bad: Range<u64>,
     pub(crate) flush_fails: AtomicBool,
@@ -25,6 +30,7 @@ impl TestDevice {
         Self {
             disk: MemoryDevice::new(size),
             gate: None,
+            held: AtomicUsize::new(0),
             bad: 0..0,
             flush_fails: AtomicBool::new(false),
             read_only: false,
@@ -42,9 +48,34 @@ impl TestDevice {
         }
     }
 
+    /// A device that answers nothing until its gate is opened.
+    pub(crate) fn gated(size: u64) -> Self {
+        Self {
+            gate: Some(Semaphore::new(0)),
+            ..Self::new(size)
+        }
+    }
+
+    /// Lets all operations pass, those that wait and those that come, one by one.
+    pub(crate) fn open_gate(&self) {
+        self.gate.as_ref().expect("a gate").add_permits(1);
+    }
+
+    /// Waits until so many operations wait at the gate.
+    pub(crate) async fn holds(&self, count: usize) {
+        soon(async {
+            while self.held.load(Ordering::SeqCst) != count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+
     async fn pass(&self) {
         if let Some(gate) = &self.gate {
+            self.held.fetch_add(1, Ordering::SeqCst);
             let permit = gate.acquire().await.expect("the gate is never closed");
+            self.held.fetch_sub(1, Ordering::SeqCst);
             drop(permit);
         }
     }

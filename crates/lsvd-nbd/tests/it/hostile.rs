@@ -1,14 +1,16 @@
 //! Clients that mean ill: each bound of the server has a test, and no other client suffers.
+//!
+//! All of it is in memory, and time is paused: it goes on only when nothing else does. So a pause
+//! here lasts until everybody waits, and the limits hold on any machine to the millisecond.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lsvd_nbd::client::{Client, ClientOptions};
 use lsvd_nbd::wire::constants::{CMD_READ, CMD_WRITE};
 use lsvd_nbd::wire::{ReplyMode, RequestHeader};
 use lsvd_nbd::{Limits, MemoryDevice, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::device::TestDevice;
@@ -48,7 +50,7 @@ fn patient() -> Limits {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn writes_that_are_announced_and_never_sent_take_no_shared_memory() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
     let mut stalled = Vec::new();
@@ -63,7 +65,7 @@ async fn writes_that_are_announced_and_never_sent_take_no_shared_memory() {
     has_connections(&server, 128).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn memory_of_clients_that_vanish_is_given_back() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
     for round in 0..40 {
@@ -92,7 +94,7 @@ async fn memory_of_clients_that_vanish_is_given_back() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn replies_that_are_not_read_stop_their_own_client_only() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
     let mut deaf = Raw::transmission(&server).await;
@@ -107,7 +109,6 @@ async fn replies_that_are_not_read_stop_their_own_client_only() {
     .encode(ReplyMode::Simple, &mut header)
     .expect("a short length");
     let requests = header.repeat(1000);
-    let began = Instant::now();
     let mut sent = 0;
     // 64 MiB of replies each round, and the server takes what fits in its buffers only.
     while let Ok(result) =
@@ -117,11 +118,10 @@ async fn replies_that_are_not_read_stop_their_own_client_only() {
         sent += 1;
         assert!(sent < 1000, "the server takes requests without end");
     }
-    assert!(began.elapsed() < Duration::from_secs(20));
     works(&server).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_holds_the_memory_without_reading_is_ended_when_others_want_it() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
     let mut holders = Vec::new();
@@ -147,7 +147,7 @@ async fn who_holds_the_memory_without_reading_is_ended_when_others_want_it() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_memory_gets_it_when_it_is_given_back() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
     let mut holders = Vec::new();
@@ -201,7 +201,7 @@ async fn slow_readers(server: &Server, len: usize, pause: Duration) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_trickle_does_not_hold_memory_that_others_want() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
     // Less than the least rate by far, and never still for as long as the limit.
@@ -211,7 +211,7 @@ async fn a_trickle_does_not_hold_memory_that_others_want() {
     read.expect("they are ended").expect("a read");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn slow_readers_give_memory_back_as_they_read() {
     let limits = Limits {
         stall_timeout: Duration::from_secs(2),
@@ -226,7 +226,7 @@ async fn slow_readers_give_memory_back_as_they_read() {
     assert_eq!(server.connections(), 3, "nobody had to be ended");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn memory_is_given_out_in_the_order_of_asking() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), patient());
     let mut holders = Vec::new();
@@ -253,7 +253,7 @@ async fn memory_is_given_out_in_the_order_of_asking() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_half_closed_client_that_does_not_read_loses_its_place() {
     let server = server_with(Arc::new(MemoryDevice::new(64 * MIB)), tight());
     let mut raw = Raw::transmission(&server).await;
@@ -271,16 +271,13 @@ async fn a_half_closed_client_that_does_not_read_loses_its_place() {
     drop(raw);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn requests_beyond_the_bound_wait_in_the_socket() {
     let limits = Limits {
         requests_in_flight: 4,
         ..Limits::default()
     };
-    let device = Arc::new(TestDevice {
-        gate: Some(Semaphore::new(0)),
-        ..TestDevice::new(MIB)
-    });
+    let device = Arc::new(TestDevice::gated(MIB));
     let server = server_with(Arc::clone(&device), limits);
     let client = connect(&server, ReplyMode::Extended).await;
     let mut tasks = Vec::new();
@@ -290,15 +287,17 @@ async fn requests_beyond_the_bound_wait_in_the_socket() {
             async move { client.read(at * 512, 512).await },
         ));
     }
+    device.holds(4).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
+    device.holds(4).await;
     assert!(tasks.iter().all(|task| !task.is_finished()));
-    device.gate.as_ref().expect("a gate").add_permits(1);
+    device.open_gate();
     for task in tasks {
         soon(task).await.expect("it runs").expect("a read");
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_out_of_step_is_ended() {
     let server = server(Arc::new(MemoryDevice::new(MIB)));
     let mut raw = Raw::transmission(&server).await;
@@ -310,7 +309,7 @@ async fn a_stream_out_of_step_is_ended() {
     has_connections(&server, 0).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_payload_beyond_measure_ends_the_connection() {
     let server = server(Arc::new(MemoryDevice::new(MIB)));
     let mut raw = Raw::transmission(&server).await;
@@ -319,7 +318,7 @@ async fn a_payload_beyond_measure_ends_the_connection() {
     has_connections(&server, 0).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn connections_beyond_the_bound_are_closed_and_places_become_free() {
     let limits = Limits {
         connections: 3,
@@ -342,7 +341,7 @@ async fn connections_beyond_the_bound_are_closed_and_places_become_free() {
     works(&server).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn clients_that_vanish_at_any_byte_leave_nothing_behind() {
     let server = server(Arc::new(TestDevice::waiting(MIB)));
     let mut stream = Vec::new();
@@ -381,7 +380,7 @@ async fn works_small(server: &Server) {
 }
 
 /// A client that half-closes after its requests still gets all its answers.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_that_stops_sending_gets_its_answers() {
     let server = server(Arc::new(TestDevice::waiting(MIB)));
     let mut raw = Raw::transmission(&server).await;
@@ -392,19 +391,16 @@ async fn a_client_that_stops_sending_gets_its_answers() {
     assert_eq!(raw.hangs_up().await.len(), 50 * (16 + 512));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn disconnect_waits_for_what_is_in_work() {
-    let device = Arc::new(TestDevice {
-        gate: Some(Semaphore::new(0)),
-        ..TestDevice::new(MIB)
-    });
+    let device = Arc::new(TestDevice::gated(MIB));
     let server = server(Arc::clone(&device));
     let mut raw = Raw::transmission(&server).await;
     raw.request(CMD_READ, 9, 0, 512).await;
     raw.request(2, 0, 0, 0).await;
     raw.request(CMD_READ, 10, 0, 512).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    device.gate.as_ref().expect("a gate").add_permits(1);
+    device.open_gate();
     assert_eq!(
         raw.hangs_up().await.len(),
         16 + 512,

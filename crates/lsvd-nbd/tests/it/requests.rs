@@ -11,7 +11,6 @@ use lsvd_nbd::wire::constants::{
     CMD_WRITE_ZEROES,
 };
 use lsvd_nbd::{Errno, Extent, MemoryDevice, Zeroing};
-use tokio::sync::Semaphore;
 
 use crate::device::TestDevice;
 use crate::setup::{MIB, MODES, connect, server, soon};
@@ -358,21 +357,19 @@ async fn ranges_beyond_32_bits_take_one_request() {
 
 #[tokio::test]
 async fn replies_overtake_one_another() {
-    let device = Arc::new(TestDevice {
-        gate: Some(Semaphore::new(0)),
-        ..TestDevice::new(MIB)
-    });
+    let device = Arc::new(TestDevice::gated(MIB));
     let server = server(Arc::clone(&device));
     let client = connect(&server, ReplyMode::Structured).await;
     let held = tokio::spawn({
         let client = client.clone();
         async move { client.read(0, 512).await }
     });
+    device.holds(1).await;
     // Refused without the device: answered although the read before it is not.
     let refused = soon(client.read(1, 512)).await.expect_err("unaligned");
     assert_eq!(refused.errno(), Some(Errno::Inval));
     assert!(!held.is_finished());
-    device.gate.as_ref().expect("a gate").add_permits(1);
+    device.open_gate();
     soon(held).await.expect("it runs").expect("a read");
 }
 

@@ -24,8 +24,8 @@ impl LocalDirectory {
     /// are removed. Until the last clone is dropped nobody else can open it for writing.
     ///
     /// # Errors
-    /// `NotFound`, `InvalidArgument` where it is no directory, `NotEmpty` where it is open for
-    /// writing already, `Permission` where files cannot be created in it, `NoSpace`, and
+    /// `NotFound`, `InvalidArgument` where it is no directory, `InUse` where it is open for writing
+    /// already, `Permission` where files cannot be created in it, `NoSpace`, and
     /// `Unavailable` for the rest.
     pub fn open(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
@@ -57,9 +57,9 @@ impl LocalDirectory {
         let path = path.into();
         make_directory(&path)?;
         let directory = open_directory(&path)?;
-        check_empty(&path, &directory)?;
+        // In this order: who reads that it is not empty may remove what is in it, and that must not
+        // be what another is writing there.
         lock(&path, &directory)?;
-        // Someone may have written to it, and gone, just before it was locked.
         check_empty(&path, &directory)?;
         remove_half_written(&path, &directory)?;
         let creation = probe(&path, &directory)?;
@@ -137,7 +137,7 @@ fn lock(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {
     match flock(directory, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => Err(Error::new(
-            ErrorKind::NotEmpty,
+            ErrorKind::InUse,
             format!(
                 "directory {} is in use by another process, or by another volume of this one; stop \
                  that one, or choose another directory",

@@ -34,7 +34,7 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 /// Waits for a request to a store, but not longer than `patience`.
 ///
 /// # Errors
-/// The store's, or [`StoreErrorKind::Unavailable`] when no answer came in time.
+/// The store's, or [`StoreErrorKind::TooSlow`] when no answer came in time.
 pub async fn within<T>(
     runtime: &dyn Runtime,
     patience: Duration,
@@ -44,7 +44,7 @@ pub async fn within<T>(
     match select(request, runtime.sleep(patience)).await {
         Either::Left((result, _)) => result,
         Either::Right(_) => {
-            let kind = StoreErrorKind::Unavailable;
+            let kind = StoreErrorKind::TooSlow;
             let error = StoreError::new(kind, "get an answer from", store.url());
             Err(error.because(format!("none came within {} s", patience.as_secs())))
         }

@@ -81,8 +81,11 @@ pub enum StoreErrorKind {
     Permission,
     /// The store is full.
     NoSpace,
-    /// Anything else: an I/O error, a timeout, a connection that broke. Whether the request was
-    /// carried out is unknown; it may be repeated.
+    /// No answer came in the time that the request was given. Whether it was carried out, or still
+    /// will be, is unknown; it may be repeated.
+    TooSlow,
+    /// Anything else: an I/O error, a connection that broke. Whether the request was carried out is
+    /// unknown; it may be repeated.
     Unavailable,
 }
 
@@ -95,7 +98,7 @@ impl StoreErrorKind {
             Self::Permission => ErrorKind::Permission,
             // An object that was stored whole and is gone, shorter or another was damaged.
             Self::NotFound | Self::Truncated | Self::AlreadyExists => ErrorKind::Damaged,
-            Self::Unavailable => ErrorKind::Unavailable,
+            Self::TooSlow | Self::Unavailable => ErrorKind::Unavailable,
         }
     }
 }
@@ -143,6 +146,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Truncated => "the object is shorter than it must be",
             StoreErrorKind::Permission => "access refused",
             StoreErrorKind::NoSpace => "no space left",
+            StoreErrorKind::TooSlow => "the store is too slow",
             StoreErrorKind::Unavailable => "the store failed",
         };
         write!(f, "cannot {} {}: {what}", self.request, self.object)

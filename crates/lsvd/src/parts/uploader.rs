@@ -114,9 +114,9 @@ impl Uploader {
         let started = self.runtime.now();
         let mut pause = RETRY_PAUSE_MIN;
         let mut patience = STORE_PATIENCE;
-        while let Err(error) = self.attempt(&name, &header, &body, patience).await {
+        while let Err(error) = self.attempt(&name, &header, &body, &mut patience).await {
             // Once, not at every attempt: a store that is gone for a day is one piece of news.
-            if patience == STORE_PATIENCE && pause == RETRY_PAUSE_MIN {
+            if pause == RETRY_PAUSE_MIN {
                 tracing::warn!(object = name, %error, "an upload failed and is tried again");
             } else {
                 tracing::debug!(object = name, %error, "an upload failed again");
@@ -129,7 +129,6 @@ impl Uploader {
             }
             self.runtime.sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
-            patience = (patience * 2).min(STORE_PATIENCE_MAX);
         }
         // First the table, then map M: a reader that no longer finds the batch in memory must find
         // where the object's data begins.
@@ -138,23 +137,25 @@ impl Uploader {
         self.progress.answered(batch.id());
     }
 
-    /// One PUT. A name that exists with these very bytes is a success: the reply to an earlier
-    /// attempt was lost.
+    /// One PUT, which leaves more `patience` for the next where this one took longer. A name that
+    /// exists with these very bytes is a success: the reply to an earlier attempt was lost.
     async fn attempt(
         &self,
         name: &str,
         header: &Bytes,
         body: &[Bytes],
-        patience: Duration,
+        patience: &mut Duration,
     ) -> Result<()> {
         let put = self.store.put(name, body.to_vec());
-        match within(&*self.runtime, patience, &*self.store, put).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
-                self.compare(name, header).await
-            }
-            Err(error) => Err(self.failure("store", name, error)),
+        let Err(error) = within(&*self.runtime, *patience, &*self.store, put).await else {
+            return Ok(());
+        };
+        match error.kind() {
+            StoreErrorKind::AlreadyExists => return self.compare(name, header).await,
+            StoreErrorKind::TooSlow => *patience = (*patience * 2).min(STORE_PATIENCE_MAX),
+            _ => {}
         }
+        Err(self.failure("store", name, error))
     }
 
     /// The header holds random bits of this opening, so equal headers are the same object.

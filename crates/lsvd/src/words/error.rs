@@ -15,6 +15,9 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The place is not what the verb needs (a directory that is not empty): choose another.
     NotEmpty,
+    /// The place is another's at the moment (another process's, or another volume's of this one):
+    /// end that one, or choose another place.
+    InUse,
     /// What was named is not there.
     NotFound,
     /// Access was refused: mend the permissions or credentials.
@@ -37,6 +40,7 @@ impl ErrorKind {
         match self {
             Self::InvalidArgument => 22,
             Self::NotEmpty => 39,
+            Self::InUse => 16,
             Self::NotFound => 2,
             Self::Permission => 13,
             Self::NoSpace => 28,

@@ -33,8 +33,9 @@ pub const WINDOW_MAX: u32 = 64;
 pub const SPARE_BUFFERS: u32 = 4;
 
 /// How long a request to a store may take before it is given up. An upload is then repeated, and
-/// each time it is given twice as long, up to [`STORE_PATIENCE_MAX`]: a store that is slow but not
-/// gone gets every object in the end, however large the object and however many share the line.
+/// is given twice as long each time, up to [`STORE_PATIENCE_MAX`]: a store that is slow but not gone
+/// gets every object in the end, however large the object and however many share the line. What
+/// fails otherwise is repeated in the same time: only when it is over do others learn of a hang.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest time that an upload is given.

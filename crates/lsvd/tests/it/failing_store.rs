@@ -1,13 +1,12 @@
 //! A store that fails: uploads are repeated, nothing acknowledged is forgotten, nothing pretends.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{ErrorKind, FlushTarget, Volume};
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::world::{MIB, objects, open, read, replay, small};
+use crate::world::{MIB, objects, open, read, replay, small, wait_for};
 
 fn faulty(flush: FlushTarget) -> (Arc<MemoryStore>, Arc<Faulty>, Volume) {
     let memory = Arc::new(MemoryStore::new());
@@ -26,9 +25,7 @@ fn failed_and_lost_answers_are_repeated_until_the_data_is_stored_once() {
     store.fail_next(Verb::Get, 1, Fault::Refuse(StoreErrorKind::Unavailable));
     volume.write(0, &[1; 4096]).unwrap();
     // The retries may outlast this test's short patience; then a flush fails and the next waits.
-    while volume.flush().is_err() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for("a flush", || volume.flush().is_ok());
     assert_eq!(objects(&*memory).len(), 1);
     assert_eq!(replay(&*memory, 4096), [1; 4096]);
 }
@@ -39,16 +36,17 @@ fn after_the_patience_flushes_fail_and_reads_go_on_until_the_store_is_back() {
         let (memory, store, volume) = faulty(flush);
         store.fail_next(Verb::Put, u64::MAX, Fault::Refuse(StoreErrorKind::NoSpace));
         volume.write(0, &[1; 4096]).unwrap();
-        let error = loop {
-            match volume.flush() {
-                Err(error) => break error,
-                // A local flush promises nothing until the failure lasts.
-                Ok(()) if flush == FlushTarget::Local => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Ok(()) => panic!("flushed to a store that refuses everything"),
-            }
-        };
+        let mut refused = None;
+        wait_for("a flush that fails", || {
+            refused = volume.flush().err();
+            // A local flush promises nothing until the failure lasts.
+            assert!(
+                refused.is_some() || flush == FlushTarget::Local,
+                "flushed to a store that refuses everything"
+            );
+            refused.is_some()
+        });
+        let error = refused.unwrap();
         assert_eq!(error.kind(), ErrorKind::NoSpace);
         assert!(error.to_string().contains("data.00000000"), "{error}");
         assert_eq!(
@@ -58,14 +56,7 @@ fn after_the_patience_flushes_fail_and_reads_go_on_until_the_store_is_back() {
         );
         assert_eq!(read(&volume, 0, 4096), [1; 4096]);
         store.mend();
-        let started = std::time::Instant::now();
-        while volume.flush().is_err() {
-            assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "it never recovered"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for("the recovery", || volume.flush().is_ok());
         volume.close().unwrap();
         assert_eq!(replay(&*memory, 4096), [1; 4096]);
     }
@@ -100,9 +91,7 @@ fn writes_wait_for_a_failing_store_and_then_fail_leaving_all_that_was_acknowledg
         "close tells that not all is stored"
     );
     store.mend();
-    while volume.close().is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("the recovery", || volume.close().is_ok());
     assert_eq!(replay(&*memory, len as u64), vec![7; len]);
 }
 

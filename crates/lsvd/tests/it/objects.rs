@@ -6,11 +6,11 @@ use std::time::Duration;
 use lsvd::bytes::data_object::{DataHeader, ObjectError};
 use lsvd::doors::store::ObjectStore;
 use lsvd::words::name::{ObjectName, VolumeUuid};
-use lsvd::{ErrorKind, FlushTarget};
+use lsvd::{ErrorKind, FlushTarget, Volume};
 use lsvd_store::{LocalDirectory, MemoryStore};
 use proptest::prelude::*;
 
-use crate::world::{MIB, get, objects, open, read, replay, small};
+use crate::world::{MIB, get, objects, open, read, replay, small, wait_for};
 
 #[test]
 fn only_data_objects_are_left_in_the_directory() {
@@ -44,14 +44,7 @@ fn an_empty_volume_stores_nothing_and_a_little_is_stored_after_the_seal_timeout(
         "an empty batch is neither sealed nor numbered"
     );
     volume.write(0, &[1; 512]).unwrap();
-    let started = std::time::Instant::now();
-    while objects(&*store).is_empty() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "the seal timeout never came"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("the seal timeout", || !objects(&*store).is_empty());
     // The batch is gone from memory, and the volume goes on with the next number.
     assert_eq!(read(&volume, 0, 512), [1; 512]);
     volume.write(0, &[2; 512]).unwrap();
@@ -87,20 +80,24 @@ fn flush_to_the_store_returns_when_the_data_is_there() {
     }
 }
 
+/// A volume in `directory` that holds nothing in memory of what was flushed.
+fn stored_at_flush(directory: &tempfile::TempDir) -> Volume {
+    let store = Arc::new(LocalDirectory::open(directory.path()).unwrap());
+    let mut options = small(MIB);
+    options.flush = FlushTarget::Store;
+    open(store, options)
+}
+
 #[test]
 fn every_damaged_bit_of_a_stored_block_is_an_error_that_names_the_place() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(LocalDirectory::open(directory.path()).unwrap());
-    let volume = open(store.clone(), small(MIB));
+    let volume = stored_at_flush(&directory);
     let data: Vec<u8> = (0..4096_u32)
         .map(|i| u8::try_from(i % 253).unwrap())
         .collect();
     volume.write(0, &data).unwrap();
+    volume.flush().unwrap();
     let path = directory.path().join("data.00000000");
-    while !path.exists() || volume.try_read(0, &mut [0; 512]).is_none() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::thread::sleep(Duration::from_millis(100));
     let whole = std::fs::read(&path).unwrap();
     let start = whole.len() - 4100;
     for bit in (0..4100 * 8).step_by(61) {
@@ -182,14 +179,10 @@ fn an_object_of_another_volume_or_name_is_told_apart() {
 #[test]
 fn an_object_cut_short_behind_our_back_is_damage() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(LocalDirectory::open(directory.path()).unwrap());
-    let volume = open(store, small(MIB));
+    let volume = stored_at_flush(&directory);
     volume.write(0, &[1; 8192]).unwrap();
+    volume.flush().unwrap();
     let path = directory.path().join("data.00000000");
-    while !path.exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::thread::sleep(Duration::from_millis(100));
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(4300).unwrap();
     assert_eq!(read(&volume, 0, 4096), [1; 4096]);

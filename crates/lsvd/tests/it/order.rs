@@ -6,20 +6,9 @@ use std::time::Duration;
 use lsvd::FlushTarget;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::world::{MIB, objects, open, read, replay, small};
+use crate::world::{MIB, objects, open, read, replay, small, wait_for};
 
 const OBJECT: usize = 1 << 20;
-
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    let started = std::time::Instant::now();
-    while !condition() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "{what} never came"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// Batch 0 is held back while later ones complete: a flush waits for it, its data is read from
 /// memory, and nothing beyond the window starts.
@@ -37,7 +26,9 @@ fn nothing_overtakes_the_oldest_upload_by_more_than_the_window() {
             .write(u64::from(n) * MIB, &vec![n + 1; OBJECT])
             .unwrap();
     }
-    wait_for("objects 1 and 2", || objects(&*memory).len() == 2);
+    wait_for("objects 1 and 2", || {
+        objects(&*memory).len() == 2 && store.hanging() == 1
+    });
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(objects(&*memory).into_keys().collect::<Vec<_>>(), [1, 2]);
     let flushed = std::sync::atomic::AtomicBool::new(false);

@@ -3,17 +3,19 @@
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use lsvd::doors::BoxFuture;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
-use lsvd::doors::store::ObjectStore;
+use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd::words::limits::STORE_PATIENCE;
 use lsvd::{ErrorKind, FlushTarget, Volume};
 use lsvd_store::{Bandwidth, Fault, Faulty, MemoryStore, Verb};
 
-use crate::world::{Hasty, MIB, objects, open, read, replay, runtime, small};
+use crate::world::{Hasty, MIB, objects, open, read, replay, runtime, small, wait_for};
 
 const OBJECT: usize = 1 << 20;
 
@@ -33,6 +35,8 @@ fn requests_that_are_dropped_half_way_leave_nothing_behind() {
     while volume.try_write(written * MIB, &vec![1; OBJECT]).is_some() {
         written += 1;
     }
+    // What is not under way when they are released would hang for good.
+    wait_for("both uploads", || store.hanging() == 2);
     {
         let data = vec![2; OBJECT];
         let mut first = pin!(volume.write_async(40 * MIB, &data));
@@ -70,9 +74,7 @@ fn requests_that_hang_are_repeated() {
     let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
     let volume = Volume::open_ephemeral(store.clone(), hasty, small(MIB)).unwrap();
     volume.write(0, &[1; 512]).unwrap();
-    while volume.close().is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("the repetition", || volume.close().is_ok());
     assert_eq!(replay(&*memory, 512), [1; 512]);
 
     let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
@@ -89,7 +91,62 @@ fn requests_that_hang_are_repeated() {
     assert_eq!(read(&volume, 0, 512), [1; 512]);
 }
 
-/// 16 MiB through a line on which one object takes longer than a store is given at first.
+/// Time that passes fast, and how long was to be waited for the store.
+#[derive(Debug)]
+struct Watched {
+    hasty: Hasty,
+    patience: Mutex<Vec<Duration>>,
+}
+
+impl Runtime for Watched {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.hasty.spawn(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        // Nothing else is waited for as long as a store.
+        if duration >= STORE_PATIENCE {
+            self.patience.lock().unwrap().push(duration);
+        }
+        self.hasty.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.hasty.now()
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.hasty.wall_clock()
+    }
+
+    fn random(&self) -> u128 {
+        self.hasty.random()
+    }
+}
+
+/// A store that fails at once for a while and then hangs is not waited for longer than another:
+/// until an upload is given up nobody learns that it is stuck.
+#[test]
+fn only_an_upload_that_was_too_slow_is_given_more_time() {
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    let runtime = Arc::new(Watched {
+        hasty: Hasty(runtime()),
+        patience: Mutex::default(),
+    });
+    let volume = Volume::open_ephemeral(store.clone(), runtime.clone(), small(MIB)).unwrap();
+    runtime.patience.lock().unwrap().clear();
+    let refusal = Fault::Refuse(StoreErrorKind::Unavailable);
+    store.fail_next(Verb::Put, 3, refusal);
+    store.fail_next(Verb::Put, 1, Fault::Hang);
+    store.fail_next(Verb::Put, 2, refusal);
+    volume.write(0, &[1; 512]).unwrap();
+    wait_for("the end of the upload", || volume.close().is_ok());
+    let patience = runtime.patience.lock().unwrap();
+    let seconds: Vec<_> = patience.iter().map(Duration::as_secs).collect();
+    assert_eq!(seconds, [60, 60, 60, 60, 120, 120, 120]);
+}
+
+/// An object through a line on which it takes longer than a store is given at first.
 #[test]
 fn a_store_that_is_slow_gets_everything_in_the_end() {
     let memory = Arc::new(MemoryStore::new());
@@ -104,14 +161,7 @@ fn a_store_that_is_slow_gets_everything_in_the_end() {
     options.window = 1;
     let volume = Volume::open_ephemeral(slow, hasty, options).unwrap();
     volume.write(0, &vec![5; OBJECT]).unwrap();
-    let started = Instant::now();
-    while volume.close().is_err() {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "it never gets through"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for("the end of the upload", || volume.close().is_ok());
     assert_eq!(replay(&*memory, MIB), vec![5; OBJECT]);
 }
 
@@ -122,6 +172,8 @@ fn when_the_background_work_ends_nobody_waits_for_it() {
     let runtime = Arc::new(TokioRuntime::on(threads.handle().clone()));
     let mut options = small(64 * MIB);
     options.flush = FlushTarget::Store;
+    // Only the flush is to ask for an upload, and by then nobody is there to make it.
+    options.seal_timeout = Duration::from_secs(3600);
     let store = Arc::new(MemoryStore::new());
     let volume = Volume::open_ephemeral(store, runtime, options).unwrap();
     volume.write(0, &[1; 512]).unwrap();
@@ -173,18 +225,22 @@ fn closing_under_load_keeps_what_was_acknowledged() {
                     }
                 });
             }
-            std::thread::sleep(Duration::from_millis(20 + round * 7));
+            let counts = || {
+                acknowledged
+                    .iter()
+                    .map(|count| count.load(Ordering::Acquire))
+            };
+            wait_for("a write of each thread", || counts().all(|n| n > 0));
+            std::thread::sleep(Duration::from_millis(round * 7));
             volume.close().unwrap();
         });
         assert!(refused.load(Ordering::Acquire));
         let disk = replay(&*memory, 16 * MIB);
         for (thread, count) in (0_u64..).zip(&acknowledged) {
             let n = count.load(Ordering::Acquire);
-            if n > 0 {
-                let byte = u8::try_from(n % 255).unwrap() + 1;
-                let at = usize::try_from(thread * 4 * MIB + 6 * 512).unwrap();
-                assert_eq!(disk[at], byte, "the last write of thread {thread}");
-            }
+            let byte = u8::try_from(n % 255).unwrap() + 1;
+            let at = usize::try_from(thread * 4 * MIB + 6 * 512).unwrap();
+            assert_eq!(disk[at], byte, "the last write of thread {thread}");
         }
     }
 }
@@ -200,13 +256,6 @@ fn a_batch_is_stored_soon_after_its_own_first_entry() {
     std::thread::sleep(Duration::from_millis(400));
     volume.write(MIB, &vec![2; OBJECT]).unwrap();
     volume.write(4 * MIB, &[3; 512]).unwrap();
-    let begun = Instant::now();
-    while objects(&*memory).len() < 3 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it was never sealed"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("all three objects", || objects(&*memory).len() == 3);
     assert_eq!(read(&volume, 4 * MIB, 512), [3; 512]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lsvd::bytes::block::Place;
 use lsvd::bytes::data_object::{BlockSpan, DataHeader};
@@ -41,6 +41,19 @@ pub(crate) fn read(volume: &Volume, offset: u64, len: usize) -> Vec<u8> {
     let mut buffer = vec![0xee; len];
     volume.read(offset, &mut buffer).unwrap();
     buffer
+}
+
+/// Waits for what other threads bring about, however slow the machine is.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{what}: this never came"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// The data objects of a store, in order of their numbers.

@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use lsvd_store::LocalDirectory;
+
 use crate::harness::MemoryMount;
 
 /// One command that must fail.
@@ -66,6 +68,12 @@ fn a_directory_with_a_file(folder: &Path) -> Prepared {
     fs::create_dir(folder.join("vol")).unwrap();
     fs::write(folder.join("vol/precious"), "data").unwrap();
     Prepared::default()
+}
+
+fn a_directory_in_use(folder: &Path) -> Prepared {
+    let store = LocalDirectory::create_empty(folder.join("vol")).unwrap();
+    fs::write(folder.join("vol/data.00000000"), "precious").unwrap();
+    Prepared::guarded(store)
 }
 
 fn a_file(folder: &Path) -> Prepared {
@@ -251,6 +259,11 @@ pub(super) const CASES: &[Case] = &[
         "the directory of a benchmark is not empty",
         "bench DIR/vol --ephemeral",
         a_directory_with_a_file,
+    ),
+    fails(
+        "the directory is in use",
+        "serve DIR/vol --ephemeral --create 1G --socket DIR/s",
+        a_directory_in_use,
     ),
     fails(
         "not a directory",
