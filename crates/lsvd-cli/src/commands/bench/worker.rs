@@ -13,8 +13,9 @@ use crate::failure::Failure;
 /// Longest latency that is told from longer ones.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
-/// Random bytes to write from: more than a processor's caches hold, as a client's would be.
-const SOURCE_BYTES: usize = 32 << 20;
+/// Random bytes that all threads write from: more than a processor's caches hold, as what clients
+/// send would be.
+const SOURCE_BYTES: usize = 64 << 20;
 
 /// What all threads do, checked against the volume.
 #[derive(Debug)]
@@ -85,13 +86,15 @@ impl Plan {
     /// Runs all threads to the end of the time or of the work.
     pub(super) fn run(&self, volume: &Volume) -> lsvd::Result<Tally> {
         let begun = AtomicU64::new(0);
+        // Made before the clock runs: it can take longer than a short run.
+        let source = random_bytes(SOURCE_BYTES.max(2 * self.request_bytes));
         let started = Instant::now();
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads)
                 .map(|index| {
                     scope.spawn({
-                        let begun = &begun;
-                        move || self.work(volume, index, started, begun)
+                        let (begun, source) = (&begun, &source);
+                        move || self.work(volume, (index, started), begun, source)
                     })
                 })
                 .collect();
@@ -117,22 +120,20 @@ impl Plan {
         })
     }
 
-    /// One thread's requests, one after the other; `begun` counts those of all threads.
+    /// One thread's requests, one after the other; `begun` counts those of all threads. There is at
+    /// least one, however short the time and however late the thread gets to run.
     fn work(
         &self,
         volume: &Volume,
-        index: u16,
-        started: Instant,
+        (index, started): (u16, Instant),
         begun: &AtomicU64,
+        source: &[u8],
     ) -> lsvd::Result<Histogram<u64>> {
         let mut latencies = empty_histogram();
         let mut places = Places::new(self, index);
-        let source = random_bytes(SOURCE_BYTES.max(2 * self.request_bytes));
         let mut buffer = vec![0; self.request_bytes];
         let mut before = Instant::now();
-        while before - started < self.runtime
-            && begun.fetch_add(1, Ordering::Relaxed) < self.requests_max
-        {
+        while begun.fetch_add(1, Ordering::Relaxed) < self.requests_max {
             let offset = places.next() * self.request_bytes as u64;
             if self.pattern.writes() {
                 let from = fastrand::usize(0..source.len() - self.request_bytes);
@@ -143,6 +144,9 @@ impl Plan {
             let now = Instant::now();
             let nanoseconds = u64::try_from((now - before).as_nanos()).unwrap_or(u64::MAX);
             latencies.saturating_record(nanoseconds);
+            if now - started >= self.runtime {
+                break;
+            }
             before = now;
         }
         Ok(latencies)
