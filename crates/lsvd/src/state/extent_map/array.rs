@@ -5,7 +5,8 @@ use std::ops::Range;
 use allocator_api2::vec::Vec;
 use smallvec::SmallVec;
 
-use super::large_pages::LargePages;
+use super::CHUNK_BITS;
+use super::large_pages::{BLOCK_BYTES_MAX, LargePages, block_bytes, usable_bytes};
 use super::packed::{PackedExtent, Piece};
 
 /// Extents of a part of a leaf: ascending, disjoint, and merged where one continues another.
@@ -38,9 +39,9 @@ impl ExtentArray {
         self.extents.is_empty()
     }
 
-    /// Bytes of its allocation, slack included.
+    /// Bytes of its allocation, slack and what the pool adds included.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.extents.capacity() * size_of::<PackedExtent>()
+        block_bytes(self.extents.capacity() * EXTENT_BYTES)
     }
 
     /// All extents, ascending.
@@ -49,7 +50,7 @@ impl ExtentArray {
     }
 
     /// The first extent that reaches behind the start of sector `at`.
-    pub(super) fn next(&self, span_bits: u32, at: u32) -> Option<Piece> {
+    pub(super) fn first_behind(&self, span_bits: u32, at: u32) -> Option<Piece> {
         let first = self.first_ending_behind(span_bits, at);
         self.extents.get(first).map(|extent| extent.unpack())
     }
@@ -236,13 +237,12 @@ impl ExtentArray {
         }
     }
 
-    /// Makes room for `added` extents. An eighth of slack, not a doubling: memory is scarcer here
-    /// than the time of a copy, which shifting the array to insert outweighs anyway.
+    /// Makes room for `added` extents.
     fn reserve(&mut self, added: usize) {
         let needed = self.extents.len() + added;
         if needed > self.extents.capacity() {
             self.extents
-                .reserve_exact(added + Self::slack_after_growth(needed));
+                .reserve_exact(Self::capacity_for(needed) - self.extents.len());
         }
     }
 
@@ -251,12 +251,14 @@ impl ExtentArray {
         if len == 0 {
             self.extents = Vec::new_in(LargePages);
         } else if self.extents.capacity() > Self::capacity_max(len) {
-            self.extents.shrink_to(len + Self::slack_after_growth(len));
+            self.extents.shrink_to(Self::capacity_for(len));
         }
     }
 
-    const fn slack_after_growth(len: usize) -> usize {
-        len / 8 + 1
+    /// The room to have for `len` extents. An eighth of slack, not a doubling: memory is scarcer
+    /// here than the time of a copy, which shifting the array to insert outweighs anyway.
+    const fn capacity_for(len: usize) -> usize {
+        usable_bytes((len + len / 8 + 1) * EXTENT_BYTES) / EXTENT_BYTES
     }
 
     /// Most room that `len` extents may hold. Far enough above the growth that an array whose
@@ -302,6 +304,12 @@ impl Replacement {
         }
     }
 }
+
+const EXTENT_BYTES: usize = size_of::<PackedExtent>();
+
+// The longest array has an extent for each sector of a chunk, and a change may add two.
+const _: () =
+    assert!(ExtentArray::capacity_for((1 << CHUNK_BITS) + 2) * EXTENT_BYTES <= BLOCK_BYTES_MAX);
 
 /// Number of extents around a guess of which the one that is sought is mostly one, where extents are
 /// few or spread evenly.

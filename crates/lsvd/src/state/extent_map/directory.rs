@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::detached::Detached;
-use super::large_pages::{List, list};
+use super::large_pages::{List, block_bytes, list};
 use super::leaf::Leaf;
 use super::packed::Piece;
 use super::{CHUNK_SECTORS, LEAF_CHUNKS, low_bits};
@@ -215,7 +215,7 @@ fn leaf_or_new<'a>(
     let branch = root[b].get_or_insert_with(|| {
         let below = positions - b as u64 * BRANCH_CHUNKS;
         let leaves = index(below.div_ceil(LEAF_CHUNKS).min(BRANCH_LEAVES));
-        tally.heap_bytes += bytes_of::<Leaf>(leaves);
+        tally.heap_bytes += bytes_of_branch(leaves);
         list(std::iter::repeat_with(|| Leaf::EMPTY).take(leaves))
     });
     &mut branch[l]
@@ -248,23 +248,19 @@ fn detach_from_branch(
             continue;
         }
         let (.., last) = indices(end - 1);
-        let mut pieces = Vec::new();
-        leaf.detach(
-            first..last + low_bits(CHUNK_SECTORS),
-            tally,
-            |arrays| into.push_leaf(stripe, start, arrays),
-            |piece| pieces.push(piece),
-        );
-        for piece in pieces {
-            into.push_piece(stripe, start, piece);
-        }
+        let range = first..last + low_bits(CHUNK_SECTORS);
+        leaf.detach(range, tally, (stripe, start), into);
     }
+}
+
+fn bytes_of_branch(leaves: usize) -> u64 {
+    block_bytes(leaves * size_of::<Leaf>()) as u64
 }
 
 fn tally_of_branch(branch: &Branch) -> Tally {
     let mut tally = Tally {
         extents: 0,
-        heap_bytes: bytes_of::<Leaf>(branch.len()),
+        heap_bytes: bytes_of_branch(branch.len()),
     };
     for leaf in branch.iter() {
         tally.add(leaf.tally());

@@ -4,8 +4,9 @@ use std::mem::{replace, take};
 use std::ops::Range;
 
 use super::array::ExtentArray;
+use super::detached::Detached;
 use super::directory::Tally;
-use super::large_pages::{List, list};
+use super::large_pages::{List, block_bytes, list};
 use super::packed::Piece;
 use super::{CHUNK_BITS, CHUNK_SECTORS, LEAF_BITS, LEAF_SECTORS};
 
@@ -63,7 +64,7 @@ impl Leaf {
     pub(super) fn tally(&self) -> Tally {
         let own = match self {
             Self::Whole(_) => 0,
-            Self::Split(arrays) => size_of_val(&**arrays) as u64,
+            Self::Split(arrays) => block_bytes(size_of_val(&**arrays)) as u64,
         };
         let mut tally = Tally {
             extents: 0,
@@ -91,7 +92,7 @@ impl Leaf {
     pub(super) fn next_mapped(&self, from: u32) -> Option<u32> {
         let span_bits = self.span_bits();
         let arrays = self.arrays()[index(from, span_bits)..].iter();
-        let mut nexts = arrays.filter_map(|array| array.next(span_bits, from));
+        let mut nexts = arrays.filter_map(|array| array.first_behind(span_bits, from));
         nexts.next().map(|piece| piece.start)
     }
 
@@ -127,23 +128,25 @@ impl Leaf {
     }
 
     /// Takes the extents of whole chunks out: arrays as they are, or the extents themselves from
-    /// arrays that stay.
+    /// arrays that stay. The leaf is the one at position `start` of `stripe`.
     pub(super) fn detach(
         &mut self,
         range: Range<u32>,
         tally: &mut Tally,
-        mut arrays: impl FnMut(Self),
-        mut pieces: impl FnMut(Piece),
+        (stripe, start): (u64, u64),
+        into: &mut Detached,
     ) {
         let before = self.tally();
         let span_bits = self.span_bits();
         for (span, array) in spans(span_bits).zip(self.arrays_mut()) {
-            let start = span.start.max(range.start);
-            let end = span.end.min(range.end);
-            if (start..end) == span {
-                arrays(Self::Whole(take(array)));
-            } else if start < end {
-                array.remove(span_bits, start..end, &mut pieces);
+            let from = span.start.max(range.start);
+            let to = span.end.min(range.end);
+            if (from..to) == span {
+                into.push_leaf(stripe, start, Self::Whole(take(array)));
+            } else if from < to {
+                array.remove(span_bits, from..to, |piece| {
+                    into.push_piece(stripe, start, piece);
+                });
             }
         }
         tally.change(before, self.tally());
@@ -174,13 +177,14 @@ impl Leaf {
 
     /// Says what is wrong, if anything: in the shape, or in an array.
     pub(super) fn self_check(&self) -> Result<(), String> {
-        let split = matches!(self, Self::Split(_));
-        if split && self.is_empty() {
-            return Err("no extents, and room for some".to_owned());
-        }
-        let count = self.arrays().len();
-        if !count.is_power_of_two() || self.span_bits() < CHUNK_BITS {
-            return Err(format!("{count} arrays"));
+        if let Self::Split(arrays) = self {
+            let count = arrays.len();
+            if !count.is_power_of_two() || !(2..=1 << LEAF_BITS).contains(&count) {
+                return Err(format!("{count} arrays"));
+            }
+            if self.is_empty() {
+                return Err("no extents, and room for some".to_owned());
+            }
         }
         for (span, array) in self.spans() {
             if array.len() > ARRAY_EXTENTS_MAX && self.span_bits() > CHUNK_BITS {

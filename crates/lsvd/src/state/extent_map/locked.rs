@@ -70,8 +70,8 @@ impl LockedRange<'_> {
     }
 
     /// Unmaps `range` by cutting whole parts off the map's directory. For the whole volume that
-    /// takes constant time, and else little in comparison to what is cut off; counting and
-    /// freeing that is left to whoever gets it, best after this lock is released.
+    /// takes constant time, and else milliseconds for millions of extents; looking at each and
+    /// freeing them is left to whoever gets it, best after this lock is released.
     ///
     /// # Panics
     /// When `range` is not inside the locked one.

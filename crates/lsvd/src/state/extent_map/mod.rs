@@ -168,8 +168,8 @@ impl ExtentMap {
         self.extent_count() == 0
     }
 
-    /// Bytes that the map has allocated, slack and directory included. What the allocator adds to
-    /// each allocation is not in it.
+    /// Bytes that the map has allocated: slack, directory and what the pool adds to each block
+    /// included.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         size_of_val(&*self.stripes) as u64 + self.tally().heap_bytes

@@ -96,8 +96,10 @@ impl PackedExtent {
         reason = "the low bits of the offset are cut off on purpose"
     )]
     pub(super) fn pack(piece: Piece) -> Self {
-        debug_assert!(piece.start < piece.end && u64::from(piece.end) <= LEAF_SECTORS);
         let Location { object, offset } = piece.location;
+        debug_assert!(piece.start < piece.end && u64::from(piece.end) <= LEAF_SECTORS);
+        debug_assert!(piece.start >> CHUNK_BITS == (piece.end - 1) >> CHUNK_BITS);
+        debug_assert!(offset.0 >> OFFSET_BITS == 0);
         let head = piece.start << START_SHIFT
             | (piece.end - piece.start - 1) << LEN_SHIFT
             | offset.0 >> OFFSET_LOW_BITS;

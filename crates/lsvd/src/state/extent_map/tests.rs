@@ -1,8 +1,13 @@
 //! The extent map against the traps that others fell into, one named test each.
 
+use std::panic::AssertUnwindSafe;
+
+use allocator_api2::vec::Vec as AllocVec;
+
 use crate::words::limits::VOLUME_BYTES_MAX;
 use crate::words::units::{DataOffset, ObjectSlot};
 
+use super::large_pages::{BLOCK_BYTES_MAX, LargePages};
 use super::*;
 
 mod model;
@@ -369,4 +374,39 @@ fn a_range_behind_the_volume_is_refused() {
 fn a_location_behind_the_largest_object_is_refused() {
     let map = ExtentMap::new(1000);
     insert(&map, range(0, 2), location(0, 131_071));
+}
+
+#[test]
+fn blocks_of_memory_grow_from_nothing_and_back_and_are_not_too_large() {
+    let mut list = AllocVec::<u64, _>::new_in(LargePages);
+    list.extend(0..1000);
+    list.shrink_to_fit();
+    assert!(list.iter().copied().eq(0..1000));
+    list.clear();
+    list.shrink_to_fit();
+    assert_eq!(list.capacity(), 0);
+    list.extend(0..10);
+    assert!(list.iter().copied().eq(0..10));
+    // No array is as large; a page does not hold it, so it is refused and not tried for ever.
+    assert!(list.try_reserve_exact(BLOCK_BYTES_MAX).is_err());
+    assert!(list.iter().copied().eq(0..10));
+}
+
+#[test]
+fn one_who_panics_at_what_was_displaced_leaves_the_map_whole() {
+    let map = ExtentMap::new(1 << 20);
+    for sector in (0..100).step_by(10) {
+        insert(&map, range(sector, sector + 5), location(1, 0));
+    }
+    let mut seen = 0;
+    let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        map.lock(range(0, 100))
+            .insert(range(0, 100), location(2, 0), |_| {
+                seen += 1;
+                assert!(seen < 3, "on purpose");
+            });
+    }));
+    assert!(panicked.is_err());
+    map.self_check().unwrap();
+    assert_eq!(map.extent_count(), 10, "nothing was changed");
 }
