@@ -239,6 +239,7 @@ impl Server {
         }
         let open = self.shared.limits.connections - self.shared.slots.available_permits();
         self.shared.shutdown.cut();
+        // Only so that most are gone when this returns; those that are not were counted as cut.
         let _ = timeout(ending, self.shared.slots.acquire_many(all)).await;
         Drained::Cut(open)
     }

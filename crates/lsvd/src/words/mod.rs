@@ -1,4 +1,5 @@
-//! The vocabulary: units, object names, errors, limits, and values as people write them. Imports nothing of the engine.
+//! The vocabulary: units, object names, errors, limits, and values as people write them. Imports
+//! nothing of the engine.
 
 pub mod error;
 pub mod limits;
