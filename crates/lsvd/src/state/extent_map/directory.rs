@@ -237,16 +237,6 @@ fn detach_from_branch(
         let Some(leaf) = branch.get_mut(index) else {
             return;
         };
-        // A discard of most of a volume passes here under all locks, mostly by leaves like these.
-        if leaf.is_empty() {
-            continue;
-        }
-        if first == 0 && end == position {
-            let whole = std::mem::replace(leaf, Leaf::EMPTY);
-            tally.change(whole.tally(), Tally::default());
-            into.push_leaf(stripe, start, whole);
-            continue;
-        }
         let (.., last) = indices(end - 1);
         let range = first..last + low_bits(CHUNK_SECTORS);
         leaf.detach(range, tally, (stripe, start), into);

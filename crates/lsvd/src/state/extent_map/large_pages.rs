@@ -42,8 +42,8 @@ const BLOCK_ROUNDING: usize = rlsf::GRANULARITY;
 /// Free memory by size, found in constant time: 20 powers of two from 32 bytes, each in 32 parts.
 type Pool = Tlsf<'static, u32, u32, 20, 32>;
 
-/// Held for a microsecond, or for the copy of an array; nothing is waited for and no other lock
-/// taken meanwhile. So it does not take part in the order of locks, nor, as one of the process and
+/// Held for well under a microsecond; nothing is copied or waited for and no other lock taken
+/// meanwhile. So it does not take part in the order of locks, nor, as one of the process and
 /// not of a map, in the model checker's schedules.
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
@@ -117,54 +117,6 @@ unsafe impl Allocator for LargePages {
             // the same alignment.
             unsafe { POOL.lock().deallocate(block, layout.align()) };
         }
-    }
-
-    unsafe fn grow(
-        &self,
-        block: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: the caller's promises are those that `resize` asks for.
-        unsafe { self.resize(block, old, new) }
-    }
-
-    unsafe fn shrink(
-        &self,
-        block: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: the caller's promises are those that `resize` asks for.
-        unsafe { self.resize(block, old, new) }
-    }
-}
-
-impl LargePages {
-    /// Makes a block larger or smaller, in its place where that goes.
-    ///
-    /// # Safety
-    /// The block was allocated here with layout `old`.
-    unsafe fn resize(
-        self,
-        block: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        if old.size() != 0 && new.size() != 0 && old.align() == new.align() {
-            // SAFETY: the caller got the block from the pool with this alignment.
-            let resized = unsafe { POOL.lock().reallocate(block, new) };
-            if let Some(resized) = resized {
-                return Ok(NonNull::slice_from_raw_parts(resized, new.size()));
-            }
-        }
-        let target = self.allocate(new)?;
-        let bytes = old.size().min(new.size());
-        // SAFETY: both blocks have at least so many bytes, and they are different ones.
-        unsafe { block.copy_to_nonoverlapping(target.cast(), bytes) };
-        // SAFETY: the caller gives the old block up.
-        unsafe { self.deallocate(block, old) };
-        Ok(target)
     }
 }
 

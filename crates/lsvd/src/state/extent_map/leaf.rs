@@ -98,12 +98,10 @@ impl Leaf {
 
     /// Maps `new`, reports what it overwrites, and keeps the counts.
     pub(super) fn insert(&mut self, new: Piece, tally: &mut Tally, displaced: impl FnMut(Piece)) {
-        let span_bits = self.span_bits();
-        let array = &mut self.arrays_mut()[index(new.start, span_bits)];
-        let before = tally_of(array);
-        array.insert(span_bits, new, displaced);
-        tally.change(before, tally_of(array));
-        if array.len() > ARRAY_EXTENTS_MAX && span_bits > CHUNK_BITS {
+        let len = self.change(new.start, tally, |array, span_bits| {
+            array.insert(span_bits, new, displaced);
+        });
+        if len > ARRAY_EXTENTS_MAX && self.span_bits() > CHUNK_BITS {
             let before = self.tally();
             self.split();
             tally.change(before, self.tally());
@@ -117,18 +115,31 @@ impl Leaf {
         tally: &mut Tally,
         displaced: impl FnMut(Piece),
     ) {
-        let span_bits = self.span_bits();
-        let array = &mut self.arrays_mut()[index(range.start, span_bits)];
-        let before = tally_of(array);
-        array.remove(span_bits, range, displaced);
-        tally.change(before, tally_of(array));
-        if array.is_empty() {
+        let len = self.change(range.start, tally, |array, span_bits| {
+            array.remove(span_bits, range, displaced);
+        });
+        if len == 0 {
             self.shrink(tally);
         }
     }
 
-    /// Takes the extents of whole chunks out: arrays as they are, or the extents themselves from
-    /// arrays that stay. The leaf is the one at position `start` of `stripe`.
+    /// Changes the array that sector `at` belongs to, counts it anew, and gives its length.
+    fn change(
+        &mut self,
+        at: u32,
+        tally: &mut Tally,
+        change: impl FnOnce(&mut ExtentArray, u32),
+    ) -> usize {
+        let span_bits = self.span_bits();
+        let array = &mut self.arrays_mut()[index(at, span_bits)];
+        let before = tally_of(array);
+        change(array, span_bits);
+        tally.change(before, tally_of(array));
+        array.len()
+    }
+
+    /// Takes the extents of whole chunks out: all arrays or some as they are, or the extents
+    /// themselves from arrays that stay. The leaf is the one at position `start` of `stripe`.
     pub(super) fn detach(
         &mut self,
         range: Range<u32>,
@@ -137,6 +148,11 @@ impl Leaf {
         into: &mut Detached,
     ) {
         let before = self.tally();
+        // A discard of much of a volume passes here under all locks, mostly by whole leaves.
+        if u64::from(range.end - range.start) == LEAF_SECTORS {
+            into.push_leaf(stripe, start, replace(self, Self::EMPTY));
+            return tally.change(before, Tally::default());
+        }
         let span_bits = self.span_bits();
         for (span, array) in spans(span_bits).zip(self.arrays_mut()) {
             let from = span.start.max(range.start);
