@@ -5,6 +5,7 @@
 
 mod handshake;
 mod replies;
+mod uri;
 
 use std::collections::HashMap;
 use std::io;
@@ -24,6 +25,7 @@ use crate::wire::constants::{
 };
 use crate::wire::{ReplyMode, RequestHeader, WireError};
 use replies::Replies;
+pub use uri::{Uri, UriError};
 
 /// Requests that may wait for the socket before a sender has to wait itself.
 const SEND_QUEUE: usize = 64;
@@ -343,6 +345,16 @@ impl Client {
         Ok(())
     }
 
+    /// Trims with FUA: when it returns, the trim is durable.
+    ///
+    /// # Errors
+    /// The server answers with an error, or the connection ends.
+    pub async fn trim_fua(&self, offset: u64, len: u64) -> Result<(), ClientError> {
+        self.request(CMD_TRIM, CMD_FLAG_FUA, (offset, len), &[])
+            .await?;
+        Ok(())
+    }
+
     /// Zeroes.
     ///
     /// # Errors
@@ -353,9 +365,32 @@ impl Client {
         len: u64,
         zeroing: crate::Zeroing,
     ) -> Result<(), ClientError> {
+        self.write_zeroes_with(0, (offset, len), zeroing).await
+    }
+
+    /// Zeroes with FUA: when it returns, the zeroes are durable.
+    ///
+    /// # Errors
+    /// The server answers with an error, or the connection ends.
+    pub async fn write_zeroes_fua(
+        &self,
+        offset: u64,
+        len: u64,
+        zeroing: crate::Zeroing,
+    ) -> Result<(), ClientError> {
+        self.write_zeroes_with(CMD_FLAG_FUA, (offset, len), zeroing)
+            .await
+    }
+
+    async fn write_zeroes_with(
+        &self,
+        flags: u16,
+        range: (u64, u64),
+        zeroing: crate::Zeroing,
+    ) -> Result<(), ClientError> {
         let no_hole = if zeroing.no_hole { CMD_FLAG_NO_HOLE } else { 0 };
         let fast = if zeroing.fast { CMD_FLAG_FAST_ZERO } else { 0 };
-        self.request(CMD_WRITE_ZEROES, no_hole | fast, (offset, len), &[])
+        self.request(CMD_WRITE_ZEROES, flags | no_hole | fast, range, &[])
             .await?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use lsvd_nbd::client::{Client, ClientError};
 use lsvd_nbd::wire::ReplyMode;
 use lsvd_nbd::wire::constants::{
-    CMD_BLOCK_STATUS, CMD_CACHE, CMD_FLAG_DF, CMD_FLAG_FAST_ZERO, CMD_FLAG_FUA, CMD_FLAG_NO_HOLE,
+    CMD_BLOCK_STATUS, CMD_CACHE, CMD_FLAG_DF, CMD_FLAG_FAST_ZERO, CMD_FLAG_NO_HOLE,
     CMD_FLAG_PAYLOAD_LEN, CMD_FLAG_REQ_ONE, CMD_FLUSH, CMD_READ, CMD_TRIM, CMD_WRITE,
     CMD_WRITE_ZEROES,
 };
@@ -314,12 +314,12 @@ async fn fua_on_trim_and_zeroes_flushes() {
     let device = Arc::new(TestDevice::new(MIB));
     let server = server(Arc::clone(&device));
     let client = connect(&server, ReplyMode::Structured).await;
-    for command in [CMD_TRIM, CMD_WRITE_ZEROES] {
-        client
-            .request(command, CMD_FLAG_FUA, (0, MIB), &[])
-            .await
-            .expect("done");
-    }
+    client.trim_fua(0, MIB).await.expect("done");
+    let zeroing = Zeroing::default();
+    client
+        .write_zeroes_fua(0, MIB, zeroing)
+        .await
+        .expect("done");
     assert_eq!(device.flushes.load(Ordering::SeqCst), 2);
 }
 
