@@ -23,8 +23,16 @@ enum Which {
     Map,
     /// Writes inside the process beside the disk's own bandwidth
     Inprocess,
+    /// Checkpoints of large maps, and opening from them
+    Checkpoint,
     /// NBD beside qemu-nbd and nbdkit
     Nbd,
+    /// Writes that are flushed one by one, over NBD, beside qemu-nbd
+    Sync,
+    /// The opening of a volume with many extents and a full write log
+    Open,
+    /// The memory of a server whose store is far slower than its clients
+    Memory,
     /// All of them
     All,
 }
@@ -33,10 +41,22 @@ pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
     let chosen: &[&str] = match arguments.which {
         Which::Map => &["map"],
         Which::Inprocess => &["inprocess"],
+        Which::Checkpoint => &["checkpoint"],
         Which::Nbd => &["nbd"],
-        Which::All => &["map", "inprocess", "nbd"],
+        Which::Sync => &["sync"],
+        Which::Open => &["open"],
+        Which::Memory => &["memory"],
+        Which::All => &[
+            "map",
+            "inprocess",
+            "checkpoint",
+            "nbd",
+            "sync",
+            "open",
+            "memory",
+        ],
     };
-    if arguments.which != Which::Map {
+    if !matches!(arguments.which, Which::Map | Which::Checkpoint) {
         needs::install()?;
         // They measure the program and the null device that stand beside them.
         let mut build = cargo(&["build", "--locked", "--release", "-p", "lsvd-cli"]);

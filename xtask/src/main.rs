@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod crash;
 mod fuzz;
 mod needs;
 mod step;
@@ -39,6 +40,8 @@ enum Chore {
     Tidy,
     /// Benchmarks beside other systems
     Bench(bench::Arguments),
+    /// Kill a server under load, again and again, and judge what it comes back with
+    Crash(crash::Arguments),
     /// Fuzz the decoders
     Fuzz {
         /// Minutes for each target
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Chore::Ci { fuzz_seconds } => ci::all(fuzz_seconds),
         Chore::Tidy => tidy::check(),
         Chore::Bench(arguments) => bench::run_chosen(&arguments),
+        Chore::Crash(arguments) => crash::run_all(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
         Chore::Shuttle => test::shuttle(),

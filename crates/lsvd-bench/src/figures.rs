@@ -48,6 +48,12 @@ pub(crate) fn verdict(name: &str, what: &str, actual: f64, target: f64) -> Strin
     format!("{name} {met}: {what} is {actual:.2}, the target is {target:.2}\n")
 }
 
+/// The same where less is better.
+pub(crate) fn verdict_at_most(name: &str, what: &str, actual: f64, target: f64) -> String {
+    let met = if actual <= target { "met" } else { "MISSED" };
+    format!("{name} {met}: {what} is {actual:.2}, the target is at most {target:.2}\n")
+}
+
 /// Rows in columns; the first is the head.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

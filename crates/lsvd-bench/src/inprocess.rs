@@ -1,18 +1,23 @@
 //! Random writes inside the process, beside what the disk itself can do.
 //!
-//! `lsvd bench` writes through a whole volume into a directory; fio writes one file on the same
-//! disk past the page cache, one byte after the other. They take turns.
+//! `lsvd bench` writes through a whole volume into a directory, once without and once with a write
+//! log in the same directory; fio writes one file on the same disk past the page cache, one byte
+//! after the other. They take turns.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
 
+use crate::disk;
 use crate::figures::{Figures, print, table, verdict};
 use crate::process::{json_of, own_program};
 
 /// Share of the disk's bandwidth that random writes are to reach.
 const TARGET: f64 = 0.8;
+
+/// The same where every byte is written twice, to the log and to the store.
+const TARGET_LASTING: f64 = 0.4;
 
 /// 4 KiB random writes in this process beside the disk's own sequential O_DIRECT bandwidth
 #[derive(Debug, Args)]
@@ -43,54 +48,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let mut disk = Figures::default();
     let mut plain = Figures::default();
     let mut slow = Figures::default();
+    let mut lasting = Figures::default();
     for round in 1..=arguments.rounds {
         eprintln!("round {round} of {}", arguments.rounds);
-        disk.add(sequential(arguments, folder.path())?);
-        plain.add(random(arguments, &lsvd, folder.path(), None)?);
-        slow.add(random(arguments, &lsvd, folder.path(), Some("5ms..10ms"))?);
+        disk.add(disk::sequential_write(folder.path(), arguments.size)?);
+        let ephemeral: &[_] = &["--ephemeral"];
+        plain.add(random(arguments, &lsvd, folder.path(), ephemeral)?);
+        let distant: &[_] = &["--ephemeral", "--store-latency", "5ms..10ms"];
+        slow.add(random(arguments, &lsvd, folder.path(), distant)?);
+        lasting.add(random(arguments, &lsvd, folder.path(), &[])?);
     }
-    report(arguments, &disk, &plain, &slow)
-}
-
-/// The disk alone, in MB/s.
-fn sequential(arguments: &Arguments, folder: &Path) -> Result<f64, String> {
-    let mut fio = Command::new("fio");
-    fio.args([
-        "--name=disk",
-        "--ioengine=libaio",
-        "--direct=1",
-        "--rw=write",
-    ]);
-    fio.args(["--bs=8m", "--iodepth=8", "--end_fsync=1", "--unlink=1"]);
-    fio.arg(format!("--size={}m", arguments.size));
-    fio.arg(format!("--directory={}", folder.display()));
-    fio.arg("--output-format=json");
-    let report = json_of(&mut fio)?;
-    let write = &report["jobs"][0]["write"];
-    let bytes_per_second = write["bw_bytes"].as_f64();
-    bytes_per_second
-        .filter(|bandwidth| *bandwidth > 0.0)
-        .map(|bandwidth| bandwidth / 1e6)
-        .ok_or_else(|| format!("fio measured nothing: {report}"))
+    report(arguments, &disk, [&plain, &slow, &lasting])
 }
 
 /// A volume on the same disk, in MB/s until the last byte is stored.
-fn random(
-    arguments: &Arguments,
-    lsvd: &Path,
-    folder: &Path,
-    latency: Option<&str>,
-) -> Result<f64, String> {
+fn random(arguments: &Arguments, lsvd: &Path, folder: &Path, kind: &[&str]) -> Result<f64, String> {
     let mut bench = Command::new(lsvd);
     bench.arg("bench").arg(folder.join("vol"));
-    bench.args(["--ephemeral", "--rw", "randwrite", "--bs", "4K", "--json"]);
+    bench.args(["--rw", "randwrite", "--bs", "4K", "--json"]);
     bench.args(["--create", "4G", "--runtime", "1h"]);
     bench.args(["--threads", &arguments.threads.to_string()]);
     bench.args(["--total", &format!("{}M", arguments.size)]);
-    if let Some(latency) = latency {
-        bench.args(["--store-latency", latency]);
-    }
-    let report = json_of(&mut bench)?;
+    let report = json_of(bench.args(kind))?;
     report["stored_mb_per_second"]
         .as_f64()
         .ok_or_else(|| format!("lsvd bench measured nothing: {report}"))
@@ -99,8 +78,7 @@ fn random(
 fn report(
     arguments: &Arguments,
     disk: &Figures,
-    plain: &Figures,
-    slow: &Figures,
+    [plain, slow, lasting]: [&Figures; 3],
 ) -> Result<(), String> {
     let share = |figures: &Figures| figures.median() / disk.median();
     let row = |name: &str, figures: &Figures| {
@@ -114,6 +92,7 @@ fn report(
         row("disk, sequential, O_DIRECT", disk),
         row("volume, random 4 KiB", plain),
         row("volume, random 4 KiB, store latency 5..10 ms", slow),
+        row("volume that lasts, random 4 KiB", lasting),
     ];
     let mut text = format!(
         "{} MiB each, {} threads, {} rounds in turns\n\n",
@@ -128,5 +107,7 @@ fn report(
         share(slow),
         TARGET,
     );
+    let what = "random writes with a log on the same disk / disk";
+    text += &verdict("P3", what, share(lasting), TARGET_LASTING);
     print(&text)
 }

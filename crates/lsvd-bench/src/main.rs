@@ -3,11 +3,18 @@
 //! Machines are shared and noisy: every figure is a ratio against something measured in the same
 //! run, in turns, several times, and the medians are compared.
 
+mod checkpoint;
+mod disk;
 mod figures;
 mod inprocess;
 mod map;
+mod memory;
 mod nbd;
+mod open;
 mod process;
+mod random;
+mod served;
+mod sync;
 
 use std::process::ExitCode;
 
@@ -22,16 +29,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
+    Checkpoint(checkpoint::Arguments),
     Map(map::Arguments),
     Inprocess(inprocess::Arguments),
     Nbd(nbd::Arguments),
+    Sync(sync::Arguments),
+    Open(open::Arguments),
+    #[command(hide = true)]
+    FillLog(open::fill::Arguments),
+    Memory(memory::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().benchmark {
+        Benchmark::Checkpoint(arguments) => checkpoint::run(&arguments),
         Benchmark::Map(arguments) => map::run(&arguments),
         Benchmark::Inprocess(arguments) => inprocess::run(&arguments),
         Benchmark::Nbd(arguments) => nbd::run(&arguments),
+        Benchmark::Sync(arguments) => sync::run(&arguments),
+        Benchmark::Open(arguments) => open::run(&arguments),
+        Benchmark::FillLog(arguments) => open::fill::run(&arguments),
+        Benchmark::Memory(arguments) => memory::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

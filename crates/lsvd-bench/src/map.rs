@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use lsvd::state::extent_map::ExtentMap;
+use lsvd::state::extent_map::{CutCount, ExtentMap};
 use lsvd::words::units::{DataOffset, Extent, Lba, LbaRange, Location, ObjectSlot};
 
 use rustix::time::{ClockId, clock_gettime};
 use tree::TreeMap;
+
+use crate::random::Random;
 
 mod tree;
 
@@ -81,7 +83,7 @@ fn in_own_process(gib: u64, extents: u64) -> Result<(), String> {
 /// Fills both maps, and measures them in turns.
 fn measure(gib: u64, extents: u64) -> io::Result<()> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ gib);
-    let blocks = distinct_blocks(gib << 18, extents, &mut random);
+    let blocks = random.distinct(gib << 18, extents);
     let mut targets = blocks.clone();
     random.shuffle(&mut targets);
 
@@ -144,7 +146,8 @@ fn discard(extent: Extent) {
 }
 
 fn insert(map: &ExtentMap, range: LbaRange, location: Location) {
-    map.lock(range).insert(range, location, discard);
+    map.lock(range)
+        .insert(range, location, CutCount(0), discard);
 }
 
 /// Writes the blocks one after the other into objects, the first of them `written` blocks after
@@ -185,24 +188,6 @@ fn location_at(position: u64) -> Location {
         object: ObjectSlot((position / OBJECT_BLOCKS) as u32),
         offset: DataOffset((position % OBJECT_BLOCKS * BLOCK_SECTORS) as u32),
     }
-}
-
-/// `count` different blocks of a volume of `blocks`, in random order.
-fn distinct_blocks(blocks: u64, count: u64, random: &mut Random) -> Vec<u32> {
-    let count = usize::try_from(count.min(blocks)).unwrap_or(usize::MAX);
-    let mut chosen: Vec<u32> = Vec::new();
-    if blocks < count as u64 * 2 {
-        chosen.extend((0..=u32::MAX).take_while(|block| u64::from(*block) < blocks));
-    }
-    while chosen.len() < count {
-        let missing = count - chosen.len();
-        chosen.extend((0..missing).map(|_| random.below(blocks)));
-        chosen.sort_unstable();
-        chosen.dedup();
-    }
-    random.shuffle(&mut chosen);
-    chosen.truncate(count);
-    chosen
 }
 
 /// Time of `work`, and by how much it raised the resident memory of this process.
@@ -247,26 +232,4 @@ fn nanoseconds(time: Duration, count: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other as f64
-}
-
-/// A generator that repeats its sequence, so that runs can be compared.
-struct Random(u64);
-
-impl Random {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "no volume measured has more than 2^32 blocks"
-    )]
-    fn below(&mut self, bound: u64) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((u128::from(self.0) * u128::from(bound)) >> 64) as u32
-    }
-
-    fn shuffle(&mut self, items: &mut [u32]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last as u64 + 1) as usize);
-        }
-    }
 }

@@ -3,8 +3,8 @@
 //! Each gets the same load from fio's NBD client, in turns, with a fresh server and fresh storage
 //! each time: the disk is written once, then 4 KiB blocks at random places, then those are read.
 
-mod load;
-mod servers;
+pub(crate) mod load;
+pub(crate) mod servers;
 
 use std::path::PathBuf;
 

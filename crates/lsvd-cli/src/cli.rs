@@ -28,9 +28,14 @@ pub(crate) struct Cli {
 /// One file a command, in the folder `commands`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Create(commands::create::Arguments),
     Serve(commands::serve::Arguments),
     Info(commands::info::Arguments),
+    List(commands::list::Arguments),
+    Rm(commands::rm::Arguments),
+    Dump(commands::dump::Arguments),
     Bench(commands::bench::Arguments),
+    Torture(commands::torture::Arguments),
     Completions(commands::completions::Arguments),
 }
 
@@ -43,7 +48,7 @@ Sizes take K, M, G and T, which are powers of 1024: 512, 64K, 10G.
 Durations take units: 500us, 5ms, 2s, 1m.
 
 Try it:
-  lsvd serve /tmp/lsvd --ephemeral --create 10G
+  lsvd serve /tmp/lsvd --create 10G
   nbdinfo 'nbd+unix:///?socket=/tmp/lsvd.sock'
 
 Exit codes: 0 done, 1 failed (one line on standard error says what, where and what to do),

@@ -5,9 +5,11 @@
 
 mod cli;
 mod commands;
+mod control;
 mod device;
 mod failure;
 mod log;
+mod machine;
 mod values;
 
 use std::process::ExitCode;
@@ -33,9 +35,14 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     log::start(cli.log);
     match cli.command {
+        Command::Create(arguments) => commands::create::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments),
+        Command::List(arguments) => commands::list::run(&arguments),
+        Command::Rm(arguments) => commands::rm::run(&arguments),
+        Command::Dump(arguments) => commands::dump::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Torture(arguments) => commands::torture::run(&arguments),
         Command::Completions(arguments) => commands::completions::run(&arguments),
     }
 }

@@ -53,7 +53,7 @@ pub enum Fault {
 #[derive(Debug)]
 struct Rule {
     verb: Verb,
-    object: Option<String>,
+    prefix: Option<String>,
     fault: Fault,
     times_left: u64,
 }
@@ -91,16 +91,16 @@ impl Faulty {
         self.add(verb, None, times, fault);
     }
 
-    /// The same for requests to one object.
-    pub fn fail_next_of(&self, object: &str, verb: Verb, times: u64, fault: Fault) {
-        self.add(verb, Some(object.to_owned()), times, fault);
+    /// The same for requests to objects whose names begin so: to one object, or to one kind.
+    pub fn fail_next_of(&self, prefix: &str, verb: Verb, times: u64, fault: Fault) {
+        self.add(verb, Some(prefix.to_owned()), times, fault);
     }
 
-    fn add(&self, verb: Verb, object: Option<String>, times: u64, fault: Fault) {
+    fn add(&self, verb: Verb, prefix: Option<String>, times: u64, fault: Fault) {
         if times > 0 {
             self.rules.lock().push(Rule {
                 verb,
-                object,
+                prefix,
                 fault,
                 times_left: times,
             });
@@ -199,8 +199,8 @@ impl Faulty {
 
 impl Rule {
     fn matches(&self, verb: Verb, object: &str) -> bool {
-        let same_object = self.object.as_ref().is_none_or(|name| name == object);
-        self.verb == verb && same_object
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        self.verb == verb && object.starts_with(prefix)
     }
 }
 

@@ -35,6 +35,6 @@ pub use bandwidth::Bandwidth;
 pub use counting::{Counting, Counts, VerbCounts};
 pub use faulty::{Fault, Faulty, Verb};
 pub use latency::{Latency, LatencyRange};
-pub use local::LocalDirectory;
+pub use local::{LocalDirectory, Missing, Occupied};
 pub use memory::MemoryStore;
 pub use url::StoreUrl;

@@ -11,7 +11,8 @@ use lsvd::doors::store::ObjectStore;
 use lsvd::{Error, ErrorKind};
 use percent_encoding::percent_decode_str;
 
-use crate::{LocalDirectory, MemoryStore};
+use crate::local::LOCAL_STATE;
+use crate::{LocalDirectory, MemoryStore, Missing, Occupied};
 
 /// The kinds that exist, for messages.
 const KINDS: &str = "a path, file:///absolute/path, or memory://";
@@ -36,6 +37,37 @@ impl StoreUrl {
         match self {
             Self::LocalDirectory(path) => Ok(Arc::new(LocalDirectory::open_read_only(path)?)),
             Self::Memory => Err(nothing_in_memory()),
+        }
+    }
+
+    /// Opens the store for the writer of a volume that lasts.
+    ///
+    /// # Errors
+    /// Those of [`LocalDirectory::open_volume`]; and `InvalidArgument` for `memory://`, where nothing
+    /// lasts.
+    pub fn open_volume(
+        &self,
+        missing: Missing,
+        occupied: Occupied,
+    ) -> lsvd::Result<Arc<dyn ObjectStore>> {
+        match self {
+            Self::LocalDirectory(path) => Ok(Arc::new(LocalDirectory::open_volume(
+                path, missing, occupied,
+            )?)),
+            Self::Memory => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "nothing lasts in memory://: add --ephemeral for a scratch disk, or name a directory",
+            )),
+        }
+    }
+
+    /// Where the write log and the cache of a volume in this store lie, if the store itself has a
+    /// place for them.
+    #[must_use]
+    pub fn local_state(&self) -> Option<PathBuf> {
+        match self {
+            Self::LocalDirectory(path) => Some(path.join(LOCAL_STATE)),
+            Self::Memory => None,
         }
     }
 

@@ -24,5 +24,8 @@ pub mod words;
 
 mod parts;
 
-pub use volume::{EphemeralOptions, FlushTarget, Volume};
+pub use volume::{
+    CreateOptions, DamagedObject, Durability, EphemeralOptions, FlushTarget, KindTotals,
+    OpenOptions, RemoveOptions, Removed, Status, Volume, VolumeInfo,
+};
 pub use words::error::{Error, ErrorKind, Result};

@@ -10,8 +10,9 @@ use crate::process::{Listening, own_program};
 
 /// A server with its storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Lsvd,
+    LsvdLasting,
     LsvdNull,
     QemuNull,
     NbdkitNull,
@@ -23,13 +24,13 @@ pub(super) enum Kind {
 
 /// A new folder with room for a socket, a file or a volume. Dropping it removes all of it.
 #[derive(Debug)]
-pub(super) struct Storage {
+pub(crate) struct Storage {
     folder: TempDir,
     bytes: u64,
 }
 
 impl Storage {
-    pub(super) fn new(directory: &Path, bytes: u64) -> Result<Self, String> {
+    pub(crate) fn new(directory: &Path, bytes: u64) -> Result<Self, String> {
         let failed = |error| format!("{}: {error}", directory.display());
         // Its path goes into the URI of a socket, where it must be whole.
         let directory = std::path::absolute(directory).map_err(failed)?;
@@ -44,12 +45,12 @@ impl Storage {
         self.folder.path().join("s")
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("nbd+unix:///?socket={}", self.socket().display())
     }
 
     /// A sparse file of the size of the disk.
-    fn file(&self) -> Result<PathBuf, String> {
+    pub(crate) fn file(&self) -> Result<PathBuf, String> {
         let path = self.folder.path().join("disk");
         File::create(&path)
             .and_then(|file| file.set_len(self.bytes))
@@ -59,7 +60,9 @@ impl Storage {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 8] = [
+    /// What requests a second are measured of; a volume that lasts answers them as an ephemeral one
+    /// does.
+    pub(crate) const ALL: [Self; 8] = [
         Self::Lsvd,
         Self::QemuFile,
         Self::QemuFileUring,
@@ -70,9 +73,10 @@ impl Kind {
         Self::NbdkitNull,
     ];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Lsvd => "lsvd, ephemeral, local directory",
+            Self::LsvdLasting => "lsvd, lasting, local directory",
             Self::LsvdNull => "lsvd-nbd, null device",
             Self::QemuNull => "qemu-nbd, null-co",
             Self::NbdkitNull => "nbdkit null",
@@ -84,7 +88,7 @@ impl Kind {
     }
 
     /// Why it cannot be measured here, if it cannot.
-    pub(super) fn unavailable(self) -> Option<String> {
+    pub(crate) fn unavailable(self) -> Option<String> {
         let storage = match Storage::new(&std::env::temp_dir(), 1 << 20) {
             Ok(storage) => storage,
             Err(error) => return Some(error),
@@ -93,7 +97,7 @@ impl Kind {
     }
 
     /// Starts it.
-    pub(super) fn start(self, storage: &Storage) -> Result<Listening, String> {
+    pub(crate) fn start(self, storage: &Storage) -> Result<Listening, String> {
         let socket = storage.socket();
         let mut command = self.command(storage)?;
         Listening::start(&mut command, &socket)
@@ -109,6 +113,11 @@ impl Kind {
                 command.arg("serve").arg(storage.folder.path().join("vol"));
                 command.args(["--ephemeral", "--create", &bytes, "--socket"]);
                 command.arg(socket);
+            }
+            Self::LsvdLasting => {
+                command = Command::new(own_program("lsvd")?);
+                command.arg("serve").arg(storage.folder.path().join("vol"));
+                command.args(["--create", &bytes, "--socket"]).arg(socket);
             }
             Self::LsvdNull => {
                 command = Command::new(own_program("null")?);

@@ -3,21 +3,20 @@
 //! What it measures is the engine and the store; no socket, no protocol. Random data, so that no
 //! store can cheat by compressing it.
 
+mod measured;
 mod report;
 mod worker;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use lsvd::Volume;
-use lsvd::doors::store::{ObjectStore, StoreError};
-use lsvd::words::name::ObjectName;
 use lsvd::words::text::{Size, duration};
-use tokio::runtime::Handle;
 
+use super::volume::lasting::Durability;
 use super::volume::{self, VolumeArguments};
 use crate::failure::Failure;
+use measured::{Kind, Measured};
 use report::Report;
 use worker::{Plan, Tally};
 
@@ -31,6 +30,35 @@ pub(crate) struct Arguments {
     /// Size of the volume, all of which is used
     #[arg(long, value_name = "SIZE", default_value_t = Size(1 << 30), help_heading = "Volume")]
     create: Size,
+
+    /// Bytes of the write log
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = Size(1 << 30),
+        help_heading = "Durability",
+        conflicts_with = "ephemeral"
+    )]
+    log_size: Size,
+
+    /// When a write is answered
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Durability::Writeback,
+        help_heading = "Durability",
+        conflicts_with = "ephemeral"
+    )]
+    durability: Durability,
+
+    /// Flush after so many writes of a thread, which is a part of the last one's latency
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Workload"
+    )]
+    fsync: Option<u32>,
 
     /// What to do
     #[arg(long, value_enum, default_value_t = Pattern::Randwrite, help_heading = "Workload")]
@@ -74,9 +102,10 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-The volume is made for the run, so --ephemeral is needed and the directory must be empty or absent:
-one that holds anything is refused with exit code 1, and keeps it. At the end the objects of the run
-are removed, unless --keep is given; the directory stays.
+The volume is made for the run, so the directory must be empty or absent: one that holds anything is
+refused with exit code 1, and keeps it. At the end what the run made is removed, unless --keep is
+given; the directory stays. Without --ephemeral the volume is one that lasts, with its write log in
+the directory as well.
 
 Reading patterns first write the whole volume once, which is not measured. For writing patterns
 the rate `stored` counts the time until the last object is in the store; the rate `answered` does
@@ -84,6 +113,7 @@ not, and exceeds it by what fits in memory.
 
 Examples:
   lsvd bench /mnt/ssd/scratch --ephemeral --rw randwrite --bs 4K --threads 2 --total 4G
+  lsvd bench /mnt/ssd/scratch --rw randwrite --fsync 1 --threads 16 --log-size 1G
   lsvd bench memory:// --ephemeral --rw randread --runtime 5s --json
   lsvd bench /mnt/ssd/scratch --ephemeral --store-latency 5ms..10ms";
 
@@ -120,23 +150,21 @@ impl Pattern {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.volume.require_ephemeral()?;
-    let options = arguments.volume.options(arguments.create)?;
+    let kind = Kind::new(arguments)?;
     let plan = Plan::new(arguments)?;
     let runtime = volume::start_runtime()?;
     let handle = runtime.handle();
-    let store = arguments.volume.create_store(handle)?;
-    let volume = volume::open(Arc::clone(&store), handle, options)?;
-    let outcome = measure(&volume, &plan, arguments);
+    let measured = Measured::make(kind, arguments, handle)?;
+    let outcome = measure(&measured.volume, &plan, arguments);
     // Closing stores what is left even where the run failed: the error of the run is then shown.
     let closing = Instant::now();
-    let closed = volume.close();
+    let closed = measured.volume.close();
     let report = outcome.map(|tally| Report::new(arguments, tally, closing.elapsed()));
     let report = report?;
     // Objects may still be stored behind a failed close, so what is there is left for people to see.
     closed?;
     if !arguments.keep {
-        remove_objects(store.as_ref(), handle)?;
+        measured.remove(handle)?;
     }
     report.print(arguments.json)
 }
@@ -146,19 +174,4 @@ fn measure(volume: &Volume, plan: &Plan, arguments: &Arguments) -> Result<Tally,
         plan.fill(volume)?;
     }
     Ok(plan.run(volume)?)
-}
-
-/// Removes what this run left. The place was empty when it began, so all that bears the name of
-/// an object is ours.
-fn remove_objects(store: &dyn ObjectStore, runtime: &Handle) -> Result<(), Failure> {
-    runtime
-        .block_on(async {
-            for listed in store.list().await? {
-                if ObjectName::parse(&listed.name).is_some() {
-                    store.delete(&listed.name).await?;
-                }
-            }
-            Ok(())
-        })
-        .map_err(|error: StoreError| Failure::from(error))
 }

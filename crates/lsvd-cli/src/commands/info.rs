@@ -1,20 +1,23 @@
-//! `lsvd info`: what a volume consists of, read from its objects and nothing else.
+//! `lsvd info`: what a volume consists of, read from its objects, and how it is at this moment,
+//! asked of its server.
 
 mod summary;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Args;
-use lsvd::bytes::data_object::{DataHeader, FIXED_HEADER_BYTES, ObjectError};
-use lsvd::doors::store::{ListedObject, ObjectStore, StoreError};
-use lsvd::words::name::{ObjectName, VolumeUuid};
+use lsvd::bytes::superblock::Superblock;
+use lsvd::{ErrorKind, Volume, VolumeInfo};
 use lsvd_store::StoreUrl;
 
-use super::volume;
+use super::volume::{self, engine_runtime, place_failure};
+use crate::control::client;
 use crate::failure::Failure;
-use summary::Summary;
+use crate::machine;
+use summary::{Served, Summary};
 
-/// Show what a volume consists of: objects, bytes, identity
+/// Show what a volume consists of, and how it is while it is served
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -30,21 +33,35 @@ const AFTER_HELP: &str = "\
 Every object names its volume, its number and its length, and carries checksums; all headers are
 read and checked, and so is that all objects are of one volume; the data is not read. What does not
 check is listed, and the exit code is 1 then. Nothing is changed, so the directory need not be
-writable, and the volume may be in use meanwhile: what is not in the store yet is not seen.
+writable, and the volume may be in use meanwhile.
+
+Where the volume is served on this machine, its server is asked as well: for what is at risk, that is
+written and not stored yet, in bytes and seconds; for how full the write log is; and for why requests
+fail, if they do.
 
 Examples:
   lsvd info /tmp/lsvd
   lsvd info /tmp/lsvd --json";
 
-/// First read of an object. Holds the header of an object with 250 writes; a longer one costs a
-/// second read.
-const FIRST_READ_BYTES: u64 = 4096;
-
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = volume::start_runtime()?;
-    let store = arguments.url.open_read_only();
-    let store = store.map_err(|error| Failure::failed(error.to_string()))?;
-    let summary = runtime.block_on(summarize(store.as_ref()))?;
+    let store = arguments.url.open_read_only().map_err(place_failure)?;
+    let info = Volume::inspect(store, engine_runtime(runtime.handle()));
+    let info = info.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::failed(format!(
+            "{} holds no object of a volume: name the directory that lsvd serve was given",
+            arguments.url
+        )),
+        _ => place_failure(error),
+    })?;
+    let served = match &info.superblock {
+        Some(newest) => ask(&arguments.url, newest)?,
+        None => Served::No,
+    };
+    let summary = Summary {
+        info: &info,
+        served: &served,
+    };
     let text = if arguments.json {
         summary.json()
     } else {
@@ -53,77 +70,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(Failure::from_output)?;
-    match summary.damaged.first() {
-        None if summary.objects == 0 => Err(Failure::failed(format!(
-            "{} holds no object of a volume: name the directory that lsvd serve was given",
-            summary.location,
-        ))),
-        None => Ok(()),
-        Some(first) => Err(Failure::failed(format!(
-            "{} of {} objects in {} do not check, the first is {first}",
-            summary.damaged.len(),
-            summary.objects + summary.damaged.len() as u64,
-            summary.location,
-        ))),
-    }
+    refuse_damage(&info)
 }
 
-async fn summarize(store: &dyn ObjectStore) -> Result<Summary, Failure> {
-    let mut summary = Summary::new(store.url());
-    let mut objects = Vec::new();
-    for listed in store.list().await.map_err(Failure::from)? {
-        match ObjectName::parse(&listed.name) {
-            Some(name) => objects.push((name, listed)),
-            None => summary.foreign += 1,
+/// What the server of the volume says, if one runs on this machine.
+fn ask(url: &StoreUrl, newest: &Superblock) -> Result<Served, Failure> {
+    let writer = newest.state.writer.as_ref();
+    let ours = writer.filter(|writer| writer.machine == machine::identity());
+    let log = ours.and_then(|writer| writer.log.as_ref());
+    let log = log.map(|log| PathBuf::from(&log.path));
+    let default = machine::local_state(url, newest.volume)?;
+    let mut silent = Served::No;
+    for place in log.into_iter().chain([default]) {
+        match client::status(&place) {
+            Ok(Some(status)) if status.volume == newest.volume.to_string() => {
+                return Ok(Served::By(Box::new(status)));
+            }
+            // Nobody is there, or whoever is there serves another volume.
+            Ok(_) => {}
+            Err(reason) => silent = Served::Silent(reason),
         }
     }
-    // Names never sort as text.
-    objects.sort_unstable_by_key(|(name, _)| name.id);
-    for (name, listed) in objects {
-        match read_header(store, summary.volume, name, &listed).await {
-            Ok(header) => summary.add(&header, listed.bytes),
-            Err(reason) => summary.damaged.push(format!("{name}: {reason}")),
-        }
-    }
-    Ok(summary)
+    Ok(silent)
 }
 
-/// The header of an object of `volume`, or of any where that is not known yet; or what is wrong
-/// with it.
-async fn read_header(
-    store: &dyn ObjectStore,
-    volume: Option<VolumeUuid>,
-    name: ObjectName,
-    listed: &ListedObject,
-) -> Result<DataHeader, String> {
-    let show = |error: StoreError| Failure::from(error).to_string();
-    if listed.bytes < FIXED_HEADER_BYTES as u64 {
-        return Err(format!("{} bytes are no object", listed.bytes));
-    }
-    let first = listed.bytes.min(FIRST_READ_BYTES);
-    let mut bytes = store
-        .get_range(&listed.name, 0..first)
-        .await
-        .map_err(show)?;
-    let mut decoded = DataHeader::decode(&bytes);
-    if let Err(ObjectError::Truncated { needed }) = decoded
-        && needed as u64 <= listed.bytes
-    {
-        let all = 0..needed as u64;
-        bytes = store.get_range(&listed.name, all).await.map_err(show)?;
-        decoded = DataHeader::decode(&bytes);
-    }
-    let header = decoded.map_err(|error| error.to_string())?;
-    header
-        .check_identity(volume.unwrap_or(header.volume), name)
-        .map_err(|error| error.to_string())?;
-    let expected = header
-        .layout()
-        .map_err(|error| error.to_string())?
-        .object_len();
-    if expected != listed.bytes {
-        let found = listed.bytes;
-        return Err(ObjectError::ObjectLength { expected, found }.to_string());
-    }
-    Ok(header)
+fn refuse_damage(info: &VolumeInfo) -> Result<(), Failure> {
+    let Some(first) = info.damaged.first() else {
+        return Ok(());
+    };
+    let sound = info.data.objects + info.checkpoints.objects + info.superblocks.objects;
+    let damaged = info.damaged.len() as u64;
+    Err(Failure::failed(format!(
+        "{damaged} of {} objects in {} do not check, the first is {}: {}",
+        sound + damaged,
+        info.location,
+        first.name,
+        first.reason
+    )))
 }

@@ -2,6 +2,8 @@
 
 mod close;
 mod endpoint;
+mod open;
+mod risk;
 mod signals;
 
 use std::io::Write;
@@ -12,14 +14,19 @@ use std::time::Duration;
 use clap::Args;
 use lsvd::Volume;
 use lsvd::words::text::{Size, duration};
-use lsvd_nbd::{Export, Limits, Listener, Server};
+use lsvd_nbd::{Export, Limits, Server};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
+use super::volume::lasting::{LastingArguments, LocalState};
 use super::volume::{self, VolumeArguments};
+use crate::control::protocol::VolumeStatus;
+use crate::control::server::ControlServer;
 use crate::device::VolumeDevice;
 use crate::failure::Failure;
 use crate::values::HostPort;
 use endpoint::Endpoint;
+use open::{Kind, Opened, Plan};
 use signals::Signals;
 
 /// Serve a volume to NBD clients until SIGTERM or SIGINT
@@ -29,9 +36,12 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     volume: VolumeArguments,
 
-    /// Create the volume, with so many bytes
+    /// Create the volume, with so many bytes, where there is none; one that is there is served
     #[arg(long, value_name = "SIZE", help_heading = "Volume")]
     create: Option<Size>,
+
+    #[command(flatten)]
+    lasting: LastingArguments,
 
     /// Listen on a unix socket [default: the directory's path with .sock behind it]
     #[arg(
@@ -72,65 +82,60 @@ One line with the NBD URI is printed when clients can connect. SIGTERM or SIGINT
 no new clients, requests in work are answered, what is in memory is stored. A second one ends at
 once.
 
-What is durable when, with --ephemeral:
-  a write is answered from memory, before anything is stored; objects of --object-size are uploaded
-  behind it, and what is older than --seal-timeout even when the object is not full
-  --flush local   a flush answers at once and promises nothing: a crash loses the disk
-  --flush store   a flush, or a write with FUA, waits until all before it is stored
-  after an orderly end (exit code 0) everything is stored; no later serve reads it back
+What is durable when:
+  --durability writeback      a write is answered when it is in memory, as a disk with a volatile
+                              cache does; a flush, or a write with FUA, makes it durable
+  --durability writethrough   a write is answered when it is durable in the write log
+  --flush local   a flush waits for the write log on this machine's disk: what was flushed survives
+                  a crash and a loss of power, and a store that is out of reach
+  --flush store   a flush waits until all before it is stored: it survives the loss of this machine
+  What is written and not stored is lost with this machine's disk: `lsvd info` shows how much it is.
+
+One writer: a volume that another server has is refused, with the name of that server. Where it is
+gone for good, or not to be trusted, --take-over fences it: from then on its reads, writes and flushes
+fail, and it cannot harm the volume. What it had not stored stays in its write log. A server on this
+machine keeps its socket, so give another one with --socket.
+
+With --ephemeral there is no write log and nothing to come back to: a flush with --flush local answers
+at once and promises nothing.
 
 Examples:
-  lsvd serve /tmp/lsvd --ephemeral --create 10G
-  lsvd serve /tmp/lsvd --ephemeral --create 10G --socket /run/lsvd.sock --flush store
-  lsvd serve memory:// --ephemeral --create 1G --listen 127.0.0.1:10809
-  lsvd serve /tmp/lsvd --ephemeral --create 10G --store-latency 5ms..10ms
+  lsvd serve /srv/lsvd/vol --create 10G
+  lsvd serve /srv/lsvd/vol --flush store --socket /run/lsvd.sock
+  lsvd serve /srv/lsvd/vol --cache-dir /mnt/ssd/vol --log-size 10G --listen 127.0.0.1:10809
+  lsvd serve /srv/lsvd/vol --read-only --socket /run/lsvd-ro.sock
+  lsvd serve /tmp/scratch --ephemeral --create 10G
 
 Use it (the URI is the line that serve prints):
-  nbdinfo 'nbd+unix:///?socket=/tmp/lsvd.sock'
-  qemu-img convert -n -O raw disk.qcow2 'nbd+unix:///?socket=/tmp/lsvd.sock'
-  nbd-client -unix /tmp/lsvd.sock /dev/nbd0 && mkfs.ext4 /dev/nbd0 && mount /dev/nbd0 /mnt";
+  nbdinfo 'nbd+unix:///?socket=/srv/lsvd/vol.sock'
+  qemu-img convert -n -O raw disk.qcow2 'nbd+unix:///?socket=/srv/lsvd/vol.sock'
+  nbd-client -unix /srv/lsvd/vol.sock /dev/nbd0 && mkfs.ext4 /dev/nbd0 && mount /dev/nbd0 /mnt";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.volume.require_ephemeral()?;
-    let Some(size) = arguments.create else {
-        return Err(Failure::usage(
-            "an ephemeral volume begins empty: say how large it is with --create SIZE",
-        ));
-    };
-    let options = arguments.volume.options(size)?;
+    let plan = Plan::new(arguments)?;
     let endpoint = Endpoint::choose(arguments)?;
     let runtime = volume::start_runtime()?;
     // First of all, so that no signal finds its old meaning once something is there to be closed.
     let signals = runtime.block_on(async { Signals::listen() })?;
-    // The socket before the volume: where it is refused, nothing else was touched.
-    let listener = runtime.block_on(endpoint.bind())?;
-    let store = arguments.volume.create_store(runtime.handle())?;
-    let volume = volume::open(store, runtime.handle(), options)?;
-    let outcome = runtime.block_on(serve(arguments, listener, volume, signals));
+    let opened = plan.open(arguments, &endpoint, &runtime)?;
+    let outcome = runtime.block_on(serve(arguments, opened, signals));
     // Uploads that are stuck must not hold the end up; what they mean is in the outcome.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(
-    arguments: &Arguments,
-    listener: Listener,
-    volume: Volume,
-    mut signals: Signals,
-) -> Result<(), Failure> {
+async fn serve(arguments: &Arguments, opened: Opened, mut signals: Signals) -> Result<(), Failure> {
+    let Opened {
+        listener,
+        volume,
+        kind,
+    } = opened;
     let uri = listener.uri("");
-    let device = Arc::new(VolumeDevice(volume.clone()));
-    let export = Export::new("", device).description(format!(
-        "volume {} in {}",
-        volume.uuid(),
-        arguments.volume.url
-    ));
-    let limits = Limits {
-        connections: arguments.connections.into(),
-        ..Limits::default()
+    let server = start(arguments, &volume, &kind)?;
+    let watch = match &kind {
+        Kind::Lasting(local) => Some(Watch::start(&volume, local, &uri)),
+        Kind::Ephemeral | Kind::ReadOnly => None,
     };
-    let server = Server::new([export], limits)
-        .map_err(|error| Failure::failed(format!("cannot serve the volume: {error}")))?;
     // Clients that come at once wait in the socket's queue.
     announce(&uri)?;
     let accepting = Handle::current().spawn({
@@ -143,13 +148,11 @@ async fn serve(
     let outcome = tokio::select! {
         // Both may be ready: an end in order counts more than the wish to have it sooner.
         biased;
-        closed = close::in_order(&server, &volume, arguments.drain_timeout) => closed,
-        () = signals.next() => Err(Failure::failed(format!(
-            "ended at once by a second signal: what was in memory of the volume in {} is not \
-             stored",
-            arguments.volume.url
-        ))),
+        closed = close::in_order(&server, &volume, &kind, arguments.drain_timeout) => closed,
+        () = signals.next() => Err(close::cut_short(&kind, &arguments.volume.url)),
     };
+    // Asked until the end: a close may take long.
+    drop(watch);
     // The socket's file goes with the listener.
     accepting.abort();
     match accepting.await {
@@ -157,6 +160,55 @@ async fn serve(
             "the server failed while it accepted connections: {error}"
         ))),
         _ => outcome,
+    }
+}
+
+fn start(arguments: &Arguments, volume: &Volume, kind: &Kind) -> Result<Server, Failure> {
+    let device = Arc::new(VolumeDevice(volume.clone()));
+    let export = Export::new("", device).description(format!(
+        "volume {} in {}",
+        volume.uuid(),
+        arguments.volume.url
+    ));
+    let export = match kind {
+        Kind::ReadOnly => export.read_only(),
+        Kind::Ephemeral | Kind::Lasting(_) => export,
+    };
+    let limits = Limits {
+        connections: arguments.connections.into(),
+        ..Limits::default()
+    };
+    Server::new([export], limits)
+        .map_err(|error| Failure::failed(format!("cannot serve the volume: {error}")))
+}
+
+/// What tells of a volume that lasts while it is served, until it is dropped.
+#[derive(Debug)]
+struct Watch {
+    _control: Option<ControlServer>,
+    risk: JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(volume: &Volume, local: &LocalState, uri: &str) -> Self {
+        let asked = (volume.clone(), uri.to_owned());
+        let status = Arc::new(move || VolumeStatus::new(&asked.0.status(), &asked.1));
+        let control = ControlServer::start(local.path(), status);
+        if let Err(error) = &control {
+            // The volume is more than the talk about it.
+            let place = local.path().display();
+            tracing::warn!(%place, "no control socket, so `lsvd info` cannot ask: {error}");
+        }
+        Self {
+            _control: control.ok(),
+            risk: Handle::current().spawn(risk::tell(volume.clone())),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.risk.abort();
     }
 }
 

@@ -87,7 +87,9 @@ fn run(case: &Case, wrong: &mut Vec<String>) -> String {
     let message = line
         .unwrap_or_default()
         .replace(place, "DIR")
-        .replace(&format!(":{}", prepared.port), ":PORT");
+        .replace(&format!(":{}", prepared.port), ":PORT")
+        .replace(&format!("process {}", std::process::id()), "process PID");
+    let message = without_names_of_this_machine(&message);
     let environment: String = case
         .environment
         .iter()
@@ -99,6 +101,22 @@ fn run(case: &Case, wrong: &mut Vec<String>) -> String {
         case.exit,
         &message,
     )
+}
+
+/// The message as any machine would give it.
+fn without_names_of_this_machine(message: &str) -> String {
+    let mut words: Vec<&str> = message.split(' ').collect();
+    for at in 1..words.len() {
+        // The names end with the punctuation of the message.
+        let word = words[at].trim_end_matches([':', ';', ',']);
+        let behind = &words[at][word.len()..];
+        words[at] = match (words[at - 1], behind) {
+            ("machine", "") if word.len() > 8 => "ID",
+            ("host", ";") => "HOST;",
+            _ => continue,
+        };
+    }
+    words.join(" ")
 }
 
 fn names(folder: &Path) -> Vec<OsString> {

@@ -25,6 +25,19 @@ fn a_run_counts_what_it_did_and_leaves_nothing() {
 }
 
 #[test]
+fn a_volume_that_lasts_is_measured_and_gone_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = lsvd();
+    bench.arg("bench").arg(directory.path());
+    bench.args(["--create", "32M", "--bs", "4K", "--total", "8M", "--json"]);
+    bench.args(["--log-size", "64M", "--durability", "writethrough"]);
+    let report = Ended::success(bench.args(["--fsync", "2", "--flush", "store"])).json();
+    assert_eq!(report["requests"], 2048, "{report}");
+    let left = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 0, "the volume is still there");
+}
+
+#[test]
 fn time_ends_a_run_and_objects_can_be_kept() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = lsvd();

@@ -9,8 +9,14 @@ mod harness;
 
 mod bad_input;
 mod bench;
+mod control;
+mod dump;
 mod fio;
 mod fs;
 mod info;
+mod lasting;
+mod one_writer;
+mod readme;
 mod shutdown;
 mod tools;
+mod torture;

@@ -4,20 +4,43 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lsvd::words::name::{ObjectKind, ObjectName};
 use lsvd::{Error, ErrorKind};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::claims::Claims;
 use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, hidden_name};
 use super::list::entries;
+use super::lock::{Instead, LOCK_FILE, LockFile, lock, lock_file, replace_lock_file};
 use super::open_files::OpenFiles;
 use super::{LocalDirectory, Shared};
+
+/// Name of the subdirectory for what belongs to this machine alone: the write log and the cache.
+pub(crate) const LOCAL_STATE: &str = "cache";
 
 /// File systems (`statfs` numbers) whose sync of an unnamed file makes its bytes and size durable
 /// for the name that it gets later: ext2 to ext4, XFS, tmpfs. Not so btrfs, which logs nothing for
 /// a file without names, so that a name could come back from a crash with an empty file behind it.
 const UNNAMED_IS_DURABLE: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
+
+/// What is done where there is no volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is refused.
+    Refuse,
+    /// A place for one is made, where nothing else is.
+    Make,
+}
+
+/// What is done where another writer has the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupied {
+    /// This one is refused.
+    Refuse,
+    /// Its locks are gone past: it will be fenced.
+    TakeOver,
+}
 
 impl LocalDirectory {
     /// Opens the directory `path`, which must exist. Files that a crashed process left half written
@@ -30,10 +53,47 @@ impl LocalDirectory {
     pub fn open(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
         let directory = open_directory(&path)?;
-        lock(&path, &directory)?;
+        lock(&path, &directory, Instead::ChooseAnother)?;
         remove_half_written(&path, &directory)?;
         let creation = probe(&path, &directory)?;
-        Ok(Self::with(path, directory, Some(creation)))
+        Ok(Self::with(path, directory, Some(creation), None))
+    }
+
+    /// Opens the directory `path` for the writer of a volume that lasts: a lock file in it names this
+    /// process to whoever would open it as well.
+    ///
+    /// The directory must hold a volume, or what is left of one. With [`Missing::Make`] it may be
+    /// absent or empty, too. A directory of somebody else is refused and not touched.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no volume, `NotEmpty` where there is anything else, `InUse` where
+    /// another writer has it, whom the message names, unless this one [takes
+    /// over](Occupied::TakeOver); and those of [`open`](Self::open).
+    pub fn open_volume(
+        path: impl Into<PathBuf>,
+        missing: Missing,
+        occupied: Occupied,
+    ) -> lsvd::Result<Self> {
+        let path = path.into();
+        if missing == Missing::Make {
+            make_directory(&path)?;
+        }
+        let directory = open_directory(&path)?;
+        let locked = match (lock(&path, &directory, Instead::TakeOver), occupied) {
+            (Err(error), Occupied::TakeOver) if error.kind() == ErrorKind::InUse => false,
+            (locked, _) => locked.map(|()| true)?,
+        };
+        check_volume(&path, &directory, missing)?;
+        let creation = probe(&path, &directory)?;
+        let lock_file = match occupied {
+            Occupied::Refuse => lock_file(&path, &directory)?,
+            Occupied::TakeOver => replace_lock_file(&path, &directory)?,
+        };
+        // What a living writer has half written is its own.
+        if locked {
+            remove_half_written(&path, &directory)?;
+        }
+        Ok(Self::with(path, directory, Some(creation), Some(lock_file)))
     }
 
     /// Opens the directory `path`, which must exist, and changes nothing in it: it need not be
@@ -45,7 +105,7 @@ impl LocalDirectory {
     pub fn open_read_only(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
         let directory = open_directory(&path)?;
-        Ok(Self::with(path, directory, None))
+        Ok(Self::with(path, directory, None, None))
     }
 
     /// Opens the empty directory `path`, which is made if it is absent. Its parent must exist: a
@@ -59,19 +119,25 @@ impl LocalDirectory {
         let directory = open_directory(&path)?;
         // In this order: who reads that it is not empty may remove what is in it, and that must not
         // be what another is writing there.
-        lock(&path, &directory)?;
+        lock(&path, &directory, Instead::ChooseAnother)?;
         check_empty(&path, &directory)?;
         remove_half_written(&path, &directory)?;
         let creation = probe(&path, &directory)?;
-        Ok(Self::with(path, directory, Some(creation)))
+        Ok(Self::with(path, directory, Some(creation), None))
     }
 
-    fn with(path: PathBuf, directory: OwnedFd, creation: Option<Creation>) -> Self {
+    fn with(
+        path: PathBuf,
+        directory: OwnedFd,
+        creation: Option<Creation>,
+        lock_file: Option<LockFile>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 path,
                 directory,
                 creation,
+                lock_file,
                 open_files: OpenFiles::new(),
                 claims: Claims::default(),
             }),
@@ -83,9 +149,9 @@ impl LocalDirectory {
     pub fn open_with_hidden_names(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
         let directory = open_directory(&path)?;
-        lock(&path, &directory)?;
+        lock(&path, &directory, Instead::ChooseAnother)?;
         remove_half_written(&path, &directory)?;
-        Ok(Self::with(path, directory, Some(Creation::Hidden)))
+        Ok(Self::with(path, directory, Some(Creation::Hidden), None))
     }
 }
 
@@ -129,43 +195,47 @@ fn open_directory(path: &Path) -> lsvd::Result<OwnedFd> {
     })
 }
 
-/// Makes this the one writer of the directory, until the descriptor is closed: two would create
-/// the same names, and each would take the other's objects for its own.
-///
-/// The lock is on the directory itself, so it needs no file and a crash leaves none.
-fn lock(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {
-    match flock(directory, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => Err(Error::new(
-            ErrorKind::InUse,
-            format!(
-                "directory {} is in use by another process, or by another volume of this one; stop \
-                 that one, or choose another directory",
-                path.display()
-            ),
-        )),
-        // So it is with NFS, which locks nothing that is not open for writing.
-        Err(errno @ (Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS)) => {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "cannot lock directory {} against a second writer (choose one on a file system \
-                     that locks directories, as ext4 or XFS)",
-                    path.display()
-                ),
-            )
-            .because(std::io::Error::from(errno)))
-        }
-        Err(errno) => Err(failed("lock", path, errno)),
-    }
-}
-
 /// Refuses a directory that has entries, unless they are what a crashed process left half written.
 /// Changes nothing: what is refused is not ours.
 fn check_empty(path: &Path, directory: &OwnedFd) -> lsvd::Result<()> {
     let mut found = entries(directory).map_err(|errno| failed("read", path, errno))?;
     found.retain(|name| !name.starts_with(HIDDEN_PREFIX.as_bytes()));
-    let Some(first) = found.first() else {
+    refuse_foreign(path, &found)
+}
+
+/// Refuses a directory that neither has a volume nor can become one's. Changes nothing.
+fn check_volume(path: &Path, directory: &OwnedFd, missing: Missing) -> lsvd::Result<()> {
+    let mut found = entries(directory).map_err(|errno| failed("read", path, errno))?;
+    let is_superblock = |name: &Vec<u8>| {
+        let name = std::str::from_utf8(name).ok().and_then(ObjectName::parse);
+        name.is_some_and(|name| name.kind == ObjectKind::Superblock)
+    };
+    if found.iter().any(is_superblock) {
+        return Ok(());
+    }
+    // What is there when a creation was cut short.
+    let begun = |name: &Vec<u8>| {
+        let name = name.as_slice();
+        name.starts_with(HIDDEN_PREFIX.as_bytes())
+            || name.starts_with(b"probe.")
+            || name == LOCK_FILE.as_bytes()
+            || name == LOCAL_STATE.as_bytes()
+    };
+    found.retain(|name| !begun(name));
+    match missing {
+        Missing::Make => refuse_foreign(path, &found),
+        Missing::Refuse => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no volume in {}", path.display()),
+        )),
+    }
+}
+
+/// Refuses a directory in which something was `found`, and names that: the lock file last, which
+/// tells nobody what the directory is.
+fn refuse_foreign(path: &Path, found: &[Vec<u8>]) -> lsvd::Result<()> {
+    let telling = |name: &&Vec<u8>| (name.as_slice() == LOCK_FILE.as_bytes(), name.to_vec());
+    let Some(first) = found.iter().min_by_key(telling) else {
         return Ok(());
     };
     Err(Error::new(
@@ -220,7 +290,7 @@ fn try_creation(directory: &OwnedFd, creation: Creation) -> Result<(), Errno> {
 }
 
 /// A failed `step` of opening the directory, with what to do about it.
-fn failed(step: &str, path: &Path, errno: Errno) -> Error {
+pub(super) fn failed(step: &str, path: &Path, errno: Errno) -> Error {
     let (kind, advice) = match errno {
         Errno::NOENT => (ErrorKind::NotFound, "make it, or choose another path"),
         Errno::NOTDIR => (

@@ -8,9 +8,10 @@ use rustix::io::Errno;
 
 use super::Shared;
 use super::errno::store_error;
+use super::lock::LOCK_FILE;
 
 impl Shared {
-    /// All regular files but hidden ones: those are no objects.
+    /// All regular files but hidden ones and the lock file: those are no objects.
     pub(super) fn list(&self) -> Result<Vec<ListedObject>, StoreError> {
         let failed = |errno| store_error(errno, "list", self.path.display().to_string());
         let mut objects = Vec::new();
@@ -19,7 +20,7 @@ impl Shared {
             let Ok(name) = String::from_utf8(name) else {
                 continue;
             };
-            if name.starts_with('.') {
+            if name.starts_with('.') || name == LOCK_FILE {
                 continue;
             }
             let flags = AtFlags::SYMLINK_NOFOLLOW;

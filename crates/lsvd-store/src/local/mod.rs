@@ -9,6 +9,7 @@ mod create;
 mod directory;
 mod errno;
 mod list;
+mod lock;
 mod open_files;
 mod read;
 
@@ -23,9 +24,13 @@ use lsvd::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use rustix::fs::{AtFlags, FlockOperation, flock};
 use rustix::io::Errno;
 
+pub(crate) use directory::LOCAL_STATE;
+pub use directory::{Missing, Occupied};
+
 use claims::Claims;
 use create::Creation;
 use errno::store_error;
+use lock::LockFile;
 use open_files::OpenFiles;
 
 /// A store that keeps the object `NAME` in the file `NAME` of one directory.
@@ -34,7 +39,8 @@ use open_files::OpenFiles;
 ///   directory after. [`StoreErrorKind::AlreadyExists`] says that the object that is there is
 ///   durable as well. A put that failed left nothing behind.
 /// - There is one writer: the directory is locked (`flock`) for as long as it is open for writing,
-///   and whoever would open it so as well is refused. Readers are not.
+///   and whoever would open it so as well is refused, unless he takes over a volume that lasts,
+///   whose writers fence each other. Readers are not.
 /// - **delete** is not synced: after a loss of power the object may be back.
 /// - Names are those that [`put`](ObjectStore::put) accepts: 1 to 255 bytes, no `/`, no NUL, no
 ///   `.` in front. Any other name is [`StoreErrorKind::Permission`], whatever the request.
@@ -54,12 +60,16 @@ struct Shared {
     directory: OwnedFd,
     /// How files are made; nothing where the directory was opened for reading only.
     creation: Option<Creation>,
+    /// Locked as well, for the writer of a volume that lasts.
+    lock_file: Option<LockFile>,
     open_files: OpenFiles,
     claims: Claims,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        // The one that is taken last goes first, so that nobody gets the other and not this one.
+        drop(self.lock_file.take());
         // Closing would not do while a child process, forked and about to become another program,
         // has the descriptor too. When there is nothing to unlock, nothing happens.
         let _ = flock(&self.directory, FlockOperation::Unlock);

@@ -3,70 +3,17 @@
 //! A header with the entry list, and behind it the data area in blocks of 4 KiB, each followed by
 //! its checksum, so that a ranged read gets both with one request.
 
-use std::fmt;
 use std::ops::Range;
 
 use super::block::{BLOCK_BYTES, Place, STORED_BLOCK_BYTES};
 use super::entry::{ENTRY_BYTES, Entry, EntryKind};
+use super::object_header::{FIXED_HEADER_BYTES, ObjectError, ObjectHeader};
 use crate::words::limits::OBJECT_BYTES_MAX;
 use crate::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
 use crate::words::units::{DataOffset, SECTOR_BYTES};
 
-/// First bytes of every data object. The last two catch a transfer that rewrites line ends.
-pub const MAGIC: [u8; 8] = *b"LSVDob\r\n";
-
-/// Version of the format that this program writes, and the only one that it reads.
-pub const VERSION: u16 = 1;
-
-/// Bytes of the header before the entry list.
-pub const FIXED_HEADER_BYTES: usize = 112;
-
 /// Most entries of an object: as many as the largest data area has sectors.
 pub const ENTRIES_MAX: usize = (OBJECT_BYTES_MAX / SECTOR_BYTES) as usize;
-
-/// Stands for "none" where an object id is optional.
-const NO_OBJECT: u64 = u64::MAX;
-
-mod at {
-    use std::ops::Range;
-
-    pub(super) const MAGIC: Range<usize> = 0..8;
-    pub(super) const VERSION: Range<usize> = 8..10;
-    pub(super) const KIND: usize = 10;
-    pub(super) const RESERVED_1: usize = 11;
-    pub(super) const HEADER_LEN: Range<usize> = 12..16;
-    pub(super) const VOLUME: Range<usize> = 16..32;
-    pub(super) const ID: Range<usize> = 32..40;
-    pub(super) const PREDECESSOR: Range<usize> = 40..48;
-    pub(super) const WRITE_ID: Range<usize> = 48..64;
-    pub(super) const WALL_TIME: Range<usize> = 64..72;
-    pub(super) const PERSISTED: Range<usize> = 72..80;
-    pub(super) const DATA_LEN: Range<usize> = 80..88;
-    pub(super) const ENTRY_COUNT: Range<usize> = 88..92;
-    pub(super) const RESERVED_2: Range<usize> = 92..108;
-    pub(super) const CRC: Range<usize> = 108..112;
-}
-
-const _: () = assert!(at::CRC.end == FIXED_HEADER_BYTES);
-
-/// The fields of the fixed header by name, in order and without gaps: what `docs/format.md` shows.
-pub const FIELDS: [(&str, Range<usize>); 15] = [
-    ("magic", at::MAGIC),
-    ("version", at::VERSION),
-    ("kind", at::KIND..at::KIND + 1),
-    ("reserved 1", at::RESERVED_1..at::RESERVED_1 + 1),
-    ("header length", at::HEADER_LEN),
-    ("volume", at::VOLUME),
-    ("id", at::ID),
-    ("predecessor", at::PREDECESSOR),
-    ("write id", at::WRITE_ID),
-    ("wall time", at::WALL_TIME),
-    ("persisted", at::PERSISTED),
-    ("data length", at::DATA_LEN),
-    ("entry count", at::ENTRY_COUNT),
-    ("reserved 2", at::RESERVED_2),
-    ("header CRC", at::CRC),
-];
 
 /// Everything about a data object but its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +43,13 @@ impl DataHeader {
         ObjectName::data(self.id)
     }
 
+    /// Sectors of the data area that are in use.
+    #[must_use]
+    pub fn data_sectors(&self) -> u32 {
+        // No header is written or read with more data than an object can hold.
+        u32::try_from(self.data_len / SECTOR_BYTES).unwrap_or(u32::MAX)
+    }
+
     /// Where the parts of the object lie.
     ///
     /// # Errors
@@ -109,29 +63,20 @@ impl DataHeader {
     /// # Errors
     /// When there are more entries, or more data, than an object can hold.
     pub fn encode(&self) -> Result<Vec<u8>, ObjectError> {
-        let header_len = self.layout()?.header_len;
+        self.layout()?;
         let entry_count = u32::try_from(self.entries.len()).map_err(|_| ObjectError::Entries)?;
-        let id_or_none = |id: Option<ObjectId>| id.map_or(NO_OBJECT, ObjectId::as_u64);
-        let mut bytes = vec![0; FIXED_HEADER_BYTES];
-        bytes.reserve_exact(self.entries.len() * ENTRY_BYTES);
-        bytes[at::MAGIC].copy_from_slice(&MAGIC);
-        bytes[at::VERSION].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[at::KIND] = ObjectKind::Data as u8;
-        bytes[at::HEADER_LEN].copy_from_slice(&header_len.to_le_bytes());
-        bytes[at::VOLUME].copy_from_slice(self.volume.as_bytes());
-        bytes[at::ID].copy_from_slice(&self.id.as_u64().to_le_bytes());
-        bytes[at::PREDECESSOR].copy_from_slice(&id_or_none(self.predecessor).to_le_bytes());
-        bytes[at::WRITE_ID].copy_from_slice(&self.write_id.to_le_bytes());
-        bytes[at::WALL_TIME].copy_from_slice(&self.wall_time_ns.to_le_bytes());
-        bytes[at::PERSISTED].copy_from_slice(&id_or_none(self.persisted).to_le_bytes());
-        bytes[at::DATA_LEN].copy_from_slice(&self.data_len.to_le_bytes());
-        bytes[at::ENTRY_COUNT].copy_from_slice(&entry_count.to_le_bytes());
-        for entry in &self.entries {
-            bytes.extend_from_slice(&entry.encode());
-        }
-        let crc = crc32c::crc32c(&bytes);
-        bytes[at::CRC].copy_from_slice(&crc.to_le_bytes());
-        Ok(bytes)
+        let header = ObjectHeader {
+            name: self.name(),
+            volume: self.volume,
+            predecessor: self.predecessor,
+            write_id: self.write_id,
+            wall_time_ns: self.wall_time_ns,
+            persisted: self.persisted,
+            data_len: self.data_len,
+            entry_count,
+        };
+        let entries: Vec<u8> = self.entries.iter().flat_map(Entry::encode).collect();
+        header.encode(&entries)
     }
 
     /// Reads a header back from the first bytes of an object; `bytes` may go on behind it.
@@ -140,32 +85,15 @@ impl DataHeader {
     /// What does not check. [`ObjectError::Truncated`] says how many bytes it needs.
     pub fn decode(bytes: &[u8]) -> Result<Self, ObjectError> {
         let header_len = Self::len_of(bytes)?;
-        let header = bytes
-            .get(..header_len)
-            .ok_or(ObjectError::Truncated { needed: header_len })?;
-        let (fixed, entries) = header.split_at(FIXED_HEADER_BYTES);
-        let mut crc = crc32c::crc32c(&fixed[..at::CRC.start]);
-        crc = crc32c::crc32c_append(crc, &[0; 4]);
-        crc = crc32c::crc32c_append(crc, entries);
-        if crc != u32_at(fixed, at::CRC) {
-            return Err(ObjectError::Checksum);
-        }
-        // From here on the bytes are what somebody wrote; what does not hold now was written so.
-        if fixed[at::KIND] != ObjectKind::Data as u8 {
-            return Err(ObjectError::Kind(fixed[at::KIND]));
-        }
-        if fixed[at::RESERVED_1] != 0 || fixed[at::RESERVED_2] != [0; 16] {
-            return Err(ObjectError::Reserved);
-        }
-        let object_or_none = |id| (id != NO_OBJECT).then(|| ObjectId::from_u64(id));
+        let (header, entries) = ObjectHeader::decode(bytes, header_len, ObjectKind::Data)?;
         let this = Self {
-            volume: VolumeUuid::from_bytes(array_at(fixed, at::VOLUME)),
-            id: ObjectId::from_u64(u64_at(fixed, at::ID)),
-            predecessor: object_or_none(u64_at(fixed, at::PREDECESSOR)),
-            write_id: u128::from_le_bytes(array_at(fixed, at::WRITE_ID)),
-            wall_time_ns: u64_at(fixed, at::WALL_TIME),
-            persisted: object_or_none(u64_at(fixed, at::PERSISTED)),
-            data_len: u64_at(fixed, at::DATA_LEN),
+            volume: header.volume,
+            id: header.name.id,
+            predecessor: header.predecessor,
+            write_id: header.write_id,
+            wall_time_ns: header.wall_time_ns,
+            persisted: header.persisted,
+            data_len: header.data_len,
             entries: decode_entries(entries)?,
         };
         this.check_entries()?;
@@ -215,23 +143,9 @@ impl DataHeader {
     /// # Errors
     /// [`ObjectError::Truncated`] where the fixed part is not all there; else what is wrong.
     pub fn len_of(bytes: &[u8]) -> Result<usize, ObjectError> {
-        let fixed = bytes
-            .get(..FIXED_HEADER_BYTES)
-            .ok_or(ObjectError::Truncated {
-                needed: FIXED_HEADER_BYTES,
-            })?;
-        if fixed[at::MAGIC] != MAGIC {
-            return Err(ObjectError::Magic);
-        }
-        let version = u16::from_le_bytes(array_at(fixed, at::VERSION));
-        if version != VERSION {
-            return Err(ObjectError::Version(version));
-        }
-        // Lengths are checked against each other before anything is read with them: the checksum
-        // can only be computed once the length is believed.
-        let entry_count = u32_at(fixed, at::ENTRY_COUNT) as usize;
-        let layout = Layout::new(entry_count, u64_at(fixed, at::DATA_LEN))?;
-        if u32_at(fixed, at::HEADER_LEN) != layout.header_len {
+        let claimed = ObjectHeader::claimed_lengths(bytes)?;
+        let layout = Layout::new(claimed.entry_count as usize, claimed.data_len)?;
+        if claimed.header_len != layout.header_len {
             return Err(ObjectError::Length);
         }
         Ok(layout.header_len as usize)
@@ -382,97 +296,6 @@ impl BlockSpan {
         }
     }
 }
-
-fn array_at<const N: usize>(bytes: &[u8], range: Range<usize>) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[range]);
-    array
-}
-
-fn u32_at(bytes: &[u8], range: Range<usize>) -> u32 {
-    u32::from_le_bytes(array_at(bytes, range))
-}
-
-fn u64_at(bytes: &[u8], range: Range<usize>) -> u64 {
-    u64::from_le_bytes(array_at(bytes, range))
-}
-
-/// Why bytes are not a data object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectError {
-    /// The bytes end before the header does.
-    Truncated {
-        /// Length that is needed, as far as it is known.
-        needed: usize,
-    },
-    /// It does not begin as an object of ours.
-    Magic,
-    /// A version that this program does not read.
-    Version(u16),
-    /// Not a data object.
-    Kind(u8),
-    /// Reserved bytes are not zero.
-    Reserved,
-    /// The lengths in the header contradict one another.
-    Length,
-    /// A data length that no object has.
-    DataLength(u64),
-    /// The header's checksum does not match.
-    Checksum,
-    /// The entry list is not one that is ever written.
-    Entries,
-    /// It belongs to another object than the one that was asked for.
-    Identity {
-        /// The volume that the header names.
-        volume: VolumeUuid,
-        /// The name that it gives itself.
-        name: ObjectName,
-    },
-    /// The object is shorter or longer than its header says.
-    ObjectLength {
-        /// Length that the header says, in bytes.
-        expected: u64,
-        /// Length that it has.
-        found: u64,
-    },
-    /// The checksum of this block does not match.
-    Block(u32),
-}
-
-impl fmt::Display for ObjectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { needed } => {
-                write!(
-                    f,
-                    "the header is cut short (at least {needed} bytes are needed)"
-                )
-            }
-            Self::Magic => f.write_str("it does not begin with the magic of an object"),
-            Self::Version(version) => {
-                write!(
-                    f,
-                    "format version {version} is not known here (known: {VERSION})"
-                )
-            }
-            Self::Kind(kind) => write!(f, "it is not a data object (kind {kind})"),
-            Self::Length => f.write_str("the lengths in the header contradict one another"),
-            Self::DataLength(len) => write!(f, "a data length of {len} bytes is impossible"),
-            Self::Checksum => f.write_str("the checksum of the header does not match"),
-            Self::Entries => f.write_str("the entry list is not valid"),
-            Self::Reserved => f.write_str("reserved bytes of the header are not zero"),
-            Self::Identity { volume, name } => {
-                write!(f, "it is object {name} of volume {volume}")
-            }
-            Self::ObjectLength { expected, found } => {
-                write!(f, "it is {found} bytes long and should be {expected}")
-            }
-            Self::Block(block) => write!(f, "the checksum of block {block} does not match"),
-        }
-    }
-}
-
-impl std::error::Error for ObjectError {}
 
 #[cfg(test)]
 mod tests;

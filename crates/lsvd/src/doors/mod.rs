@@ -3,6 +3,7 @@
 //! Whatever the engine does to the world passes here, so that a test can put a world of its own
 //! behind them.
 
+pub mod disk;
 pub mod runtime;
 pub mod store;
 

@@ -6,22 +6,33 @@ use ::bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use crate::doors::BoxFuture;
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
-use crate::state::batch::{Batch, Batcher, BufferPool};
+use crate::state::batch::{Batch, BufferPool};
 use crate::state::in_flight::InFlight;
+use crate::state::logged::LoggedBatch;
 use crate::state::object_table::ObjectTable;
-use crate::state::progress::Progress;
+use crate::state::progress::{Answered, Progress};
+use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
-use crate::words::name::ObjectId;
+use crate::words::planted;
+
+/// Brings a batch back that left memory.
+pub(crate) trait Restore: std::fmt::Debug + Send + Sync + 'static {
+    /// The batch as it was sealed, in memory again.
+    fn restore(&self, batch: Arc<LoggedBatch>) -> BoxFuture<'_, Result<Arc<Batch>>>;
+}
 
 /// Stores the batches of one opening of a volume.
 #[derive(Debug)]
 pub(crate) struct Uploader {
     /// Where batches come from.
-    pub(crate) batcher: Arc<Batcher>,
+    pub(crate) queue: Arc<UploadQueue>,
+    /// How batches in the log come back; nothing where there is no log.
+    pub(crate) restore: Option<Arc<dyn Restore>>,
     /// Whose waiters learn of stuck uploads.
     pub(crate) pool: Arc<BufferPool>,
     /// Where a stored batch is no longer.
@@ -57,9 +68,10 @@ impl Drop for Uploader {
 }
 
 impl Uploader {
-    /// Works until the batcher is closed and everything is stored.
+    /// Works until the queue is closed and everything is stored.
     pub(crate) async fn run(mut self) {
         self.store_all().await;
+        self.progress.complete();
         self.finished = true;
     }
 
@@ -67,17 +79,19 @@ impl Uploader {
         let this = self;
         let mut running = FuturesUnordered::new();
         loop {
-            while let Some(batch) = this.batcher.take_sealed(this.window_end()) {
-                running.push(this.upload(batch));
+            while let Some((place, batch)) = this.queue.take(this.window_end()) {
+                running.push(this.upload(place, batch));
             }
-            let sealed = Box::pin(this.batcher.sealed(this.window_end()));
+            let next = Box::pin(this.queue.next(this.window_end()));
             if running.is_empty() {
-                let Some(batch) = sealed.await else { return };
-                running.push(this.upload(batch));
+                let Some((place, batch)) = next.await else {
+                    return;
+                };
+                running.push(this.upload(place, batch));
                 continue;
             }
-            match select(sealed, running.next()).await {
-                Either::Left((Some(batch), _)) => running.push(this.upload(batch)),
+            match select(next, running.next()).await {
+                Either::Left((Some((place, batch)), _)) => running.push(this.upload(place, batch)),
                 // Closed and nothing left to start: what is under way is waited for.
                 Either::Left((None, answered)) => drop(answered.await),
                 Either::Right(_) => {}
@@ -85,19 +99,23 @@ impl Uploader {
         }
     }
 
-    /// The first number that may not be under way yet.
-    fn window_end(&self) -> ObjectId {
+    /// The first place in the stream that may not be under way yet.
+    fn window_end(&self) -> u64 {
         let oldest = self.progress.oldest_unanswered();
-        let sequence = oldest.sequence().saturating_add(u64::from(self.window));
-        ObjectId::new(oldest.epoch(), sequence.min(ObjectId::SEQUENCE_MAX)).unwrap_or(oldest)
+        oldest.saturating_add(u64::from(self.window))
     }
 
     /// Stores one batch, however long it takes.
-    async fn upload(&self, batch: Arc<Batch>) {
+    async fn upload(&self, place: u64, batch: SealedBatch) {
+        let batch = match batch {
+            SealedBatch::Memory(batch) => batch,
+            SealedBatch::Logged(logged) => self.restore(place, logged).await,
+        };
         batch.filled().await;
         let wall_time_ns = u64::try_from(self.runtime.wall_clock().as_nanos()).unwrap_or(u64::MAX);
         let header = batch.header(wall_time_ns, self.progress.persisted());
         let name = header.name().to_string();
+        let data_sectors = header.data_sectors();
         let header = match header.encode() {
             Ok(header) => Bytes::from(header),
             Err(error) => {
@@ -105,7 +123,7 @@ impl Uploader {
                 // the batcher's bounds exclude; its data stays readable in memory.
                 let message = format!("cannot make an object of batch {name}: this is a bug");
                 let error = Error::new(ErrorKind::InvalidArgument, message).because(error);
-                return self.progress.stuck(batch.id(), error);
+                return self.progress.stuck(place, error);
             }
         };
         let header_len = u32::try_from(header.len()).expect("a header is far below 4 GiB");
@@ -115,6 +133,10 @@ impl Uploader {
         let mut pause = RETRY_PAUSE_MIN;
         let mut patience = STORE_PATIENCE;
         while let Err(error) = self.attempt(&name, &header, &body, &mut patience).await {
+            // A fenced writer stores nothing more.
+            if self.progress.end().is_some() {
+                return;
+            }
             // Once, not at every attempt: a store that is gone for a day is one piece of news.
             if pause == RETRY_PAUSE_MIN {
                 tracing::warn!(object = name, %error, "an upload failed and is tried again");
@@ -124,7 +146,7 @@ impl Uploader {
             // Another's object under our name does not go away by itself.
             let lasting = error.kind() == ErrorKind::Damaged;
             if lasting || self.runtime.now().saturating_sub(started) >= self.retry_timeout {
-                self.progress.stuck(batch.id(), error);
+                self.progress.stuck(place, error);
                 self.pool.returned().notify();
             }
             self.runtime.sleep(self.jittered(pause)).await;
@@ -132,9 +154,42 @@ impl Uploader {
         }
         // First the table, then map M: a reader that no longer finds the batch in memory must find
         // where the object's data begins.
-        self.objects.set_stored(batch.slot(), header_len);
+        self.objects
+            .set_stored(batch.slot(), header_len, data_sectors);
         self.in_flight.remove(batch.slot());
-        self.progress.answered(batch.id());
+        let answered = Answered {
+            id: batch.id(),
+            bytes: batch.data_bytes(),
+            segment: batch
+                .segment()
+                .filter(|_| !planted::is("segment-early"))
+                .map(Arc::clone),
+        };
+        self.progress.answered(place, answered);
+    }
+
+    /// Reads a batch back, however long it takes.
+    async fn restore(&self, place: u64, logged: Arc<LoggedBatch>) -> Arc<Batch> {
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            let restored = match &self.restore {
+                Some(restore) => restore.restore(Arc::clone(&logged)).await,
+                None => {
+                    let message = "a batch is in a log that is not there: this is a bug";
+                    Err(Error::new(ErrorKind::Damaged, message))
+                }
+            };
+            match restored {
+                Ok(batch) => return batch,
+                Err(error) => {
+                    tracing::error!(%error, "a batch cannot be read back from the write log");
+                    self.progress.stuck(place, error);
+                    self.pool.returned().notify();
+                }
+            }
+            self.runtime.sleep(self.jittered(pause)).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
     }
 
     /// One PUT, which leaves more `patience` for the next where this one took longer. A name that
@@ -184,9 +239,8 @@ impl Uploader {
             kind => kind.for_user(),
         };
         let place = self.store.url();
-        let message = format!(
-            "cannot {verb} object {name} in {place}; the data is kept in memory and tried again"
-        );
+        let message =
+            format!("cannot {verb} object {name} in {place}; the data is kept and tried again");
         Error::new(kind, message).because(error)
     }
 

@@ -1,30 +1,62 @@
-//! How far the data stream is stored: the persisted point, and what holds it up.
+//! How far the data stream is stored: what was answered, the persisted point behind it, and what
+//! holds both up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use crate::sync::{Mutex, Signal};
+use crate::state::segments::Segment;
+use crate::sync::{Arc, Mutex, Signal};
 use crate::words::error::{Error, Result};
 use crate::words::name::ObjectId;
 
-/// Uploads answered, in order and out of it.
+/// Uploads answered, in order and out of it, and how far they are persisted.
 #[derive(Debug)]
 pub struct Progress {
+    persists: Persists,
     state: Mutex<State>,
-    /// Notified when the persisted point moves or an upload gets stuck.
+    /// Notified when a point moves, an upload gets stuck, or all is over.
     changed: Signal,
+}
+
+/// When an upload that was answered counts as persisted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persists {
+    /// At once: nobody else can write to the volume.
+    WhenAnswered,
+    /// After a fence check that began behind the answer.
+    WhenChecked,
+}
+
+/// An upload that was answered.
+#[derive(Debug)]
+pub struct Answered {
+    /// The object.
+    pub id: ObjectId,
+    /// Bytes of its data.
+    pub bytes: u64,
+    /// The log segment that holds it too, which is kept until the object is persisted.
+    pub segment: Option<Arc<Segment>>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The oldest data object not yet answered.
-    next: ObjectId,
+    /// Place in the stream of the oldest upload not yet answered.
+    next: u64,
+    /// The newest data object of which it and all before it were answered.
+    answered: Option<ObjectId>,
     persisted: Option<ObjectId>,
-    /// Answered before an older one was.
-    early: BTreeSet<ObjectId>,
-    /// Uploads that failed for so long that nobody is made to wait for them.
-    stuck: BTreeMap<ObjectId, Error>,
+    /// Answered before an older one was, by their places.
+    early: BTreeMap<u64, Answered>,
+    /// Answered in order and not persisted, with what is kept until they are.
+    held: VecDeque<Answered>,
+    /// Batches that were opened and are not persisted, each with when that was first seen.
+    at_risk: VecDeque<(ObjectId, Option<Duration>)>,
+    /// Uploads that failed for so long that nobody is made to wait for them, by their places.
+    stuck: BTreeMap<u64, Error>,
     /// Why nothing will be stored any more, if that is so.
     ended: Option<Error>,
+    /// Whether everything was uploaded and nothing more will be.
+    complete: bool,
 }
 
 impl State {
@@ -32,45 +64,179 @@ impl State {
         let stuck = self.stuck.values().next();
         self.ended.as_ref().or(stuck).cloned()
     }
+
+    /// Moves the persisted point, and gives what need not be held any more.
+    #[must_use = "dropping it may wake others, which is not for under the lock"]
+    fn persist(&mut self, id: Option<ObjectId>) -> Vec<Answered> {
+        self.persisted = self.persisted.max(id);
+        let persisted = self.persisted;
+        let is_persisted = |id: ObjectId| Some(id) <= persisted;
+        self.at_risk.retain(|(id, _)| !is_persisted(*id));
+        let count = self.held.partition_point(|held| is_persisted(held.id));
+        self.held.drain(..count).collect()
+    }
 }
 
 impl Progress {
-    /// Nothing is stored yet; `first` is the number of the first object.
+    /// A stream of which all up to `persisted` is persisted; places are counted from 0 behind it.
     #[must_use]
-    pub fn new(first: ObjectId) -> Self {
+    pub fn new(persisted: Option<ObjectId>, persists: Persists) -> Self {
         let state = State {
-            next: first,
-            persisted: None,
-            early: BTreeSet::new(),
+            next: 0,
+            answered: persisted,
+            persisted,
+            early: BTreeMap::new(),
+            held: VecDeque::new(),
+            at_risk: VecDeque::new(),
             stuck: BTreeMap::new(),
             ended: None,
+            complete: false,
         };
         Self {
+            persists,
             state: Mutex::new(state),
             changed: Signal::default(),
         }
     }
 
-    /// An upload was answered. Answers come in any order; the persisted point moves in order.
-    pub fn answered(&self, id: ObjectId) {
-        {
-            let mut state = self.state.lock();
-            state.stuck.remove(&id);
-            state.early.insert(id);
-            while let Some(first) = state.early.first().copied().filter(|id| *id == state.next) {
-                state.early.remove(&first);
-                state.persisted = Some(first);
-                // The batcher refuses the entry that would need a number beyond the last.
-                let Some(next) = first.next() else { break };
-                state.next = next;
-            }
-        }
+    /// A batch was opened: what is in it is at risk until it is persisted. Batches are opened in
+    /// order.
+    pub fn opened(&self, id: ObjectId) {
+        self.state.lock().at_risk.push_back((id, None));
         self.changed.notify();
     }
 
-    /// An upload keeps failing. It is still tried, but what waits for it fails with `error`.
-    pub fn stuck(&self, id: ObjectId, error: Error) {
-        self.state.lock().stuck.insert(id, error);
+    /// Bytes of data in uploads that were answered and are not persisted.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let held = state.held.iter().chain(state.early.values());
+        held.map(|answered| answered.bytes).sum()
+    }
+
+    /// Whether anything is not persisted.
+    #[must_use]
+    pub fn is_at_risk(&self) -> bool {
+        !self.state.lock().at_risk.is_empty()
+    }
+
+    /// Notes the time for what is at risk and was not seen before: whoever opens batches knows no
+    /// clock.
+    pub fn see(&self, now: Duration) {
+        let mut state = self.state.lock();
+        for (_, seen) in state.at_risk.iter_mut().rev() {
+            if seen.is_some() {
+                break;
+            }
+            *seen = Some(now);
+        }
+    }
+
+    /// The oldest batch that is not persisted, if there is one, and when it was first seen.
+    #[must_use]
+    pub fn oldest_at_risk(&self) -> Option<(ObjectId, Option<Duration>)> {
+        self.state.lock().at_risk.front().copied()
+    }
+
+    /// Waits until there is something that is not persisted, or all is over.
+    pub async fn at_risk(&self) {
+        self.changed
+            .until(|| {
+                let state = self.state.lock();
+                let over = state.ended.is_some() || state.complete;
+                (over || !state.at_risk.is_empty()).then_some(())
+            })
+            .await;
+    }
+
+    /// The upload at `place` was answered. Answers come in any order; the points move in order.
+    pub fn answered(&self, place: u64, answered: Answered) {
+        let released = {
+            let mut state = self.state.lock();
+            state.stuck.remove(&place);
+            state.early.insert(place, answered);
+            loop {
+                let next = state.next;
+                let Some(first) = state.early.remove(&next) else {
+                    break;
+                };
+                state.next += 1;
+                state.answered = Some(first.id);
+                state.held.push_back(first);
+            }
+            match self.persists {
+                Persists::WhenAnswered => {
+                    let answered = state.answered;
+                    state.persist(answered)
+                }
+                Persists::WhenChecked => Vec::new(),
+            }
+        };
+        drop(released);
+        self.changed.notify();
+    }
+
+    /// A fence check passed that began when all up to `id` was answered.
+    pub fn persist(&self, id: ObjectId) {
+        let released = {
+            let mut state = self.state.lock();
+            debug_assert!(state.answered >= Some(id), "{id:?} was never answered");
+            state.persist(Some(id))
+        };
+        drop(released);
+        self.changed.notify();
+    }
+
+    /// Everything was uploaded, and nothing more will be.
+    pub fn complete(&self) {
+        self.state.lock().complete = true;
+        self.changed.notify();
+    }
+
+    /// Waits for something that was answered and is not persisted, and gives the last of it;
+    /// nothing when there will be no more.
+    pub async fn unpersisted(&self) -> Option<ObjectId> {
+        self.changed
+            .until(|| {
+                let state = self.state.lock();
+                if state.ended.is_some() {
+                    return Some(None);
+                }
+                let waiting = state.answered.filter(|_| state.answered > state.persisted);
+                match waiting {
+                    Some(answered) => Some(Some(answered)),
+                    None => state.complete.then_some(None),
+                }
+            })
+            .await
+    }
+
+    /// Waits until the persisted point has left `seen`; nothing when nothing is stored any more.
+    pub async fn persisted_beyond(&self, seen: Option<ObjectId>) -> Option<()> {
+        self.changed
+            .until(|| {
+                let state = self.state.lock();
+                let moved = (state.persisted != seen).then_some(Some(()));
+                moved.or_else(|| state.ended.is_some().then_some(None))
+            })
+            .await
+    }
+
+    /// Waits until nothing is stored any more.
+    pub async fn over(&self) {
+        let ended = || self.state.lock().ended.is_some().then_some(());
+        self.changed.until(ended).await;
+    }
+
+    /// The upload at `place` keeps failing. It is still tried, but what waits for it fails.
+    pub fn stuck(&self, place: u64, error: Error) {
+        self.state.lock().stuck.insert(place, error);
+        self.changed.notify();
+    }
+
+    /// What was stuck at `place` goes on.
+    pub fn unstuck(&self, place: u64) {
+        self.state.lock().stuck.remove(&place);
         self.changed.notify();
     }
 
@@ -86,9 +252,15 @@ impl Progress {
         self.state.lock().error()
     }
 
-    /// The oldest object not yet answered.
+    /// Why everything ended, if it did.
     #[must_use]
-    pub fn oldest_unanswered(&self) -> ObjectId {
+    pub fn end(&self) -> Option<Error> {
+        self.state.lock().ended.clone()
+    }
+
+    /// Place of the oldest upload not yet answered.
+    #[must_use]
+    pub fn oldest_unanswered(&self) -> u64 {
         self.state.lock().next
     }
 
@@ -96,6 +268,12 @@ impl Progress {
     #[must_use]
     pub fn persisted(&self) -> Option<ObjectId> {
         self.state.lock().persisted
+    }
+
+    /// Waits until as many uploads were answered as `entered` says.
+    pub async fn caught_up(&self, entered: impl Fn() -> u64) {
+        let caught_up = || (self.state.lock().next >= entered()).then_some(());
+        self.changed.until(caught_up).await;
     }
 
     /// Waits until this object and all before it are stored.
@@ -124,30 +302,62 @@ mod tests {
         ObjectId::from_u64(sequence)
     }
 
+    fn answer(progress: &Progress, place: u64) {
+        let answered = Answered {
+            id: id(place),
+            bytes: 0,
+            segment: None,
+        };
+        progress.answered(place, answered);
+    }
+
     #[test]
     fn the_persisted_point_moves_in_order_however_answers_come() {
-        let progress = Progress::new(id(0));
-        progress.answered(id(2));
-        progress.answered(id(1));
+        let progress = Progress::new(None, Persists::WhenAnswered);
+        answer(&progress, 2);
+        answer(&progress, 1);
         assert_eq!(
             (progress.persisted(), progress.oldest_unanswered()),
-            (None, id(0))
+            (None, 0)
         );
-        progress.answered(id(0));
+        answer(&progress, 0);
         assert_eq!(
             (progress.persisted(), progress.oldest_unanswered()),
-            (Some(id(2)), id(3))
+            (Some(id(2)), 3)
         );
     }
 
     #[test]
     fn a_stuck_upload_fails_who_waits_until_it_is_answered() {
-        let progress = Progress::new(id(0));
-        progress.stuck(id(0), Error::new(ErrorKind::Unavailable, "no store"));
+        let progress = Progress::new(None, Persists::WhenAnswered);
+        progress.stuck(0, Error::new(ErrorKind::Unavailable, "no store"));
         let failed = pollster::block_on(progress.reached(id(0)));
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unavailable);
-        progress.answered(id(0));
+        answer(&progress, 0);
         assert!(progress.error().is_none());
         pollster::block_on(progress.reached(id(0))).unwrap();
+    }
+
+    #[test]
+    fn with_checks_only_what_was_answered_before_a_check_is_persisted() {
+        let progress = Progress::new(None, Persists::WhenChecked);
+        for sequence in 0..2 {
+            progress.opened(id(sequence));
+            progress.see(Duration::from_secs(sequence));
+        }
+        answer(&progress, 0);
+        let begun = pollster::block_on(progress.unpersisted()).unwrap();
+        answer(&progress, 1);
+        assert_eq!(progress.persisted(), None);
+        let oldest = |sequence| Some((id(sequence), Some(Duration::from_secs(sequence))));
+        assert_eq!(progress.oldest_at_risk(), oldest(0));
+        progress.persist(begun);
+        assert_eq!(progress.persisted(), Some(id(0)));
+        assert_eq!(progress.oldest_at_risk(), oldest(1));
+        assert_eq!(pollster::block_on(progress.unpersisted()), Some(id(1)));
+        progress.persist(id(1));
+        assert_eq!(progress.oldest_at_risk(), None);
+        progress.complete();
+        assert_eq!(pollster::block_on(progress.unpersisted()), None);
     }
 }

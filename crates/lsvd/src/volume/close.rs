@@ -1,16 +1,21 @@
 //! Closing a volume.
 
+use futures_util::future::{Either, select};
+
 use super::Volume;
+use crate::bytes::superblock::{Change, CloseState, VolumeState};
 use crate::sync::atomic::Ordering;
 use crate::sync::block_on;
-use crate::words::error::Result;
+use crate::words::error::{Error, ErrorKind, Result};
 
 impl Volume {
-    /// Refuses every request from now on and waits until all that was written is in the store.
+    /// Refuses every request from now on and waits until all that was written is in the store, of a
+    /// volume that lasts together with a checkpoint of it; the superblock then says that nobody needs
+    /// its log.
     ///
     /// # Errors
     /// The store's error when uploads are stuck. They go on being tried for as long as the runtime
-    /// lives, and `close` may be called again to wait for them.
+    /// lives, and `close` may be called again to wait for them. What was flushed stays in the log.
     pub fn close(&self) -> Result<()> {
         block_on(self.close_async())
     }
@@ -20,10 +25,35 @@ impl Volume {
     /// # Errors
     /// The same.
     pub async fn close_async(&self) -> Result<()> {
-        self.shared.closed.store(true, Ordering::Release);
-        match self.shared.batcher.close() {
-            Some(last) => self.shared.progress.reached(last).await,
-            None => Ok(()),
+        let shared = &self.shared;
+        shared.closed.store(true, Ordering::Release);
+        if let Some(last) = shared.batcher.close() {
+            shared.progress.reached(last).await?;
         }
+        if let (Some(requests), Some(fence)) = (&shared.checkpoints, &shared.fence)
+            && !requests.is_closed()
+        {
+            requests.ask().await?;
+            let marked = fence.own().advance(shared.progress.persisted(), mark_clean);
+            match select(Box::pin(marked), shared.runtime.sleep(shared.retry_timeout)).await {
+                Either::Left((marked, _)) => drop(marked?),
+                Either::Right(_) => {
+                    let message = "everything is stored, but the store did not take the superblock \
+                                   that says so";
+                    return Err(Error::new(ErrorKind::Unavailable, message));
+                }
+            }
+            requests.close();
+        }
+        shared.background.over().await;
+        Ok(())
+    }
+}
+
+/// All of the stream is persisted, and a checkpoint with it.
+fn mark_clean(state: &mut VolumeState) {
+    state.change = Change::Close;
+    if let Some(writer) = &mut state.writer {
+        writer.close = Some(CloseState::Clean);
     }
 }

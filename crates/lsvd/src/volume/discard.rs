@@ -51,10 +51,13 @@ impl Shared {
             return Ok(());
         }
         self.when_there_is_room(|| {
+            if !self.map.has_room_for_copies() {
+                return None;
+            }
             let mut locked = self.map.lock(range);
             match self.batcher.append(range, entry) {
                 Ok(Some(slot)) => {
-                    let detached = locked.detach(range);
+                    let detached = locked.detach(range, slot.cuts());
                     drop(locked);
                     drop(slot);
                     // Freeing what was mapped takes time; nobody else is to wait for it.
@@ -65,6 +68,7 @@ impl Shared {
                 Err(error) => Some(Err(error)),
             }
         })
-        .await
+        .await?;
+        self.write_through().await
     }
 }

@@ -1,18 +1,21 @@
-//! Flushing.
+//! Flushing: what was answered before it is durable when it returns.
 
 use super::{FlushTarget, Shared, Volume};
-use crate::sync::atomic::Ordering;
 use crate::sync::block_on;
-use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::error::Result;
 
 impl Volume {
-    /// Makes everything that was answered before durable, as the volume's [`FlushTarget`] says:
-    /// with [`FlushTarget::Store`] it is in the store when flush returns. An ephemeral volume with
-    /// [`FlushTarget::Local`] promises nothing and answers at once.
+    /// Makes everything that was answered before durable, as the volume's [`FlushTarget`] says: in
+    /// the synced write log, or with [`FlushTarget::Store`] in the store. An ephemeral volume with
+    /// [`FlushTarget::Local`] has no log; it promises nothing and answers at once.
+    ///
+    /// A volume that lasts answers only where it was seen less than 10 s before that no other writer
+    /// took over, or the store could not be asked.
     ///
     /// # Errors
-    /// The store's error while uploads are stuck: every flush fails until the data is stored. No
-    /// data is lost by that, it stays in memory and is tried again.
+    /// [`Fenced`](crate::ErrorKind::Fenced) where another writer took over. For the log: why it
+    /// failed, now and for ever. For the store: its error while uploads are stuck; every flush fails
+    /// until the data is stored, no data is lost by that.
     pub fn flush(&self) -> Result<()> {
         block_on(self.flush_async())
     }
@@ -22,22 +25,31 @@ impl Volume {
     /// # Errors
     /// The same.
     pub async fn flush_async(&self) -> Result<()> {
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                "cannot flush: the volume is closed",
-            ));
-        }
-        match self.shared.flush_target {
-            FlushTarget::Local => self.shared.progress.error().map_or(Ok(()), Err),
-            FlushTarget::Store => self.shared.store_all().await,
+        self.shared.refuse_ended("flush")?;
+        match (self.shared.flush_target, &self.shared.log) {
+            (FlushTarget::Local, None) => self.shared.progress.error().map_or(Ok(()), Err),
+            (FlushTarget::Local, Some(_)) => self.shared.log_all().await,
+            (FlushTarget::Store, _) => self.shared.store_all().await,
         }
     }
 }
 
 impl Shared {
+    /// Waits until all that has a slot now is in the synced log.
+    pub(super) async fn log_all(&self) -> Result<()> {
+        if let Some(log) = &self.log
+            && let Some(point) = self.batcher.point()
+        {
+            log.durable.reached(point).await?;
+        }
+        match &self.fence {
+            Some(fence) => fence.passed_lately().await,
+            None => Ok(()),
+        }
+    }
+
     /// Waits until all that was answered before is in the store.
-    async fn store_all(&self) -> Result<()> {
+    pub(super) async fn store_all(&self) -> Result<()> {
         match self.batcher.seal() {
             Some(last) => self.progress.reached(last).await,
             None => Ok(()),

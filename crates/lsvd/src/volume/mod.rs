@@ -4,28 +4,51 @@
 //! as tasks do, and the one with `try_` in front does at once what can be done at once.
 
 mod allocation;
+mod background;
+mod checkpoint;
 mod close;
+mod create;
 mod discard;
 mod flush;
+mod found_log;
+mod inspect;
 mod open;
 mod read;
+mod read_only;
+mod recover;
+mod remove;
+mod start;
+mod status;
 mod write;
 
-pub use open::{EphemeralOptions, FlushTarget};
+pub use create::CreateOptions;
+pub use inspect::{DamagedObject, KindTotals, VolumeInfo};
+pub use open::{Durability, EphemeralOptions, FlushTarget};
+pub use recover::OpenOptions;
+pub use remove::{RemoveOptions, Removed};
+pub use status::Status;
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::bytes::log::SyncedMark;
 use crate::doors::runtime::Runtime;
 use crate::doors::store::ObjectStore;
+use crate::parts::superblocks::Fence;
+use crate::parts::write_log::WriteLog;
 use crate::state::batch::{Batcher, BufferPool};
+use crate::state::checkpoint_requests::CheckpointRequests;
+use crate::state::durable::Durable;
 use crate::state::extent_map::ExtentMap;
 use crate::state::in_flight::InFlight;
 use crate::state::object_table::ObjectTable;
 use crate::state::progress::Progress;
+use crate::state::segments::SegmentPool;
+use crate::state::uploads::UploadQueue;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::name::VolumeUuid;
+use crate::words::name::{Epoch, VolumeUuid};
 use crate::words::units::{Lba, LbaRange, SECTOR_BYTES};
 
 /// A virtual disk.
@@ -61,10 +84,12 @@ pub struct Volume {
 struct Shared {
     uuid: VolumeUuid,
     sectors: u64,
+    /// The epoch of this opening.
+    epoch: Epoch,
     /// Largest write that is one entry, in bytes.
     atomic_bytes: usize,
     flush_target: FlushTarget,
-    map: ExtentMap,
+    map: Arc<ExtentMap>,
     batcher: Arc<Batcher>,
     pool: Arc<BufferPool>,
     /// The way of writes that found no room: one at a time, in the order of their coming, and no
@@ -72,10 +97,31 @@ struct Shared {
     queue: write::Queue,
     in_flight: Arc<InFlight>,
     objects: Arc<ObjectTable>,
+    uploads: Arc<UploadQueue>,
+    /// The write log; an ephemeral volume has none.
+    log: Option<Log>,
     progress: Arc<Progress>,
+    /// The look at whether another writer took over; an ephemeral volume has none.
+    fence: Option<Arc<Fence>>,
+    /// Where checkpoints are asked for; nothing where there are none.
+    checkpoints: Option<Arc<CheckpointRequests>>,
+    durability: Durability,
     store: Arc<dyn ObjectStore>,
     runtime: Arc<dyn Runtime>,
+    /// How long the store may fail before what waits for it fails.
+    retry_timeout: Duration,
+    background: Arc<background::Background>,
     closed: AtomicBool,
+}
+
+/// The write log of an open volume.
+#[derive(Debug)]
+struct Log {
+    file: Arc<WriteLog>,
+    /// Up to where it was durable when it was opened.
+    synced: Option<SyncedMark>,
+    durable: Arc<Durable>,
+    segments: Arc<SegmentPool>,
 }
 
 impl Volume {
@@ -93,14 +139,21 @@ impl Volume {
 }
 
 impl Shared {
+    /// Refuses what comes after the end: a close, or another writer that took over.
+    fn refuse_ended(&self, verb: &str) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            let message = format!("cannot {verb}: the volume is closed");
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        match &self.fence {
+            Some(fence) => fence.refuse_fenced(),
+            None => Ok(()),
+        }
+    }
+
     /// The sectors of a request, if it keeps the rules; `verb` is for the message.
     fn sectors_of(&self, verb: &str, offset: u64, len: u64) -> Result<LbaRange> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                format!("cannot {verb}: the volume is closed"),
-            ));
-        }
+        self.refuse_ended(verb)?;
         let refuse = |rule: &str| {
             let message = format!("cannot {verb} {len} bytes at offset {offset}: {rule}");
             Error::new(ErrorKind::InvalidArgument, message)
@@ -140,5 +193,8 @@ impl Drop for LastClone {
         // wants to know that it got there closes the volume.
         self.0.closed.store(true, Ordering::Release);
         self.0.batcher.close();
+        if let Some(checkpoints) = &self.0.checkpoints {
+            checkpoints.close();
+        }
     }
 }

@@ -1,27 +1,40 @@
 //! Opening a volume.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::checkpoint::Checkpointer;
+use super::start::{Start, StartCheckpoints};
 use super::write::Queue;
-use super::{LastClone, Shared, Volume};
+use super::{LastClone, Log, Shared, Volume};
 use crate::bytes::block::BLOCK_BYTES;
+use crate::bytes::log::SyncedMark;
+use crate::doors::BoxFuture;
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::ObjectStore;
-use crate::parts::{sealer, uploader::Uploader};
-use crate::state::batch::{Batcher, BufferPool, Identity};
-use crate::state::extent_map::ExtentMap;
+use crate::parts::sealer::Sealer;
+use crate::parts::superblocks::Fence;
+use crate::parts::uploader::{Restore, Uploader};
+use crate::parts::write_log::{WriteLog, Writer};
+use crate::state::batch::{Batch, Batcher, BufferPool, Identity, LogRoom, Sink};
+use crate::state::durable::{Durable, StreamPoint};
+use crate::state::extent_map::{CutCount, ExtentMap};
 use crate::state::in_flight::InFlight;
+use crate::state::logged::LoggedBatch;
 use crate::state::object_table::ObjectTable;
-use crate::state::progress::Progress;
+use crate::state::progress::{Persists, Progress};
+use crate::state::segments::SegmentPool;
+use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
-    ATOMIC_WRITE_BYTES_MAX, BUFFERS_AT_OPEN, OBJECT_BYTES_MAX, OBJECT_BYTES_MIN, SPARE_BUFFERS,
-    STORE_PATIENCE, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, WINDOW_MAX,
+    ATOMIC_WRITE_BYTES_MAX, BUFFERS_AT_OPEN, OBJECT_BYTES_MAX, OBJECT_BYTES_MIN,
+    RESTORE_BUFFERS_MAX, SPARE_BUFFERS, STORE_PATIENCE, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN,
+    WINDOW_MAX,
 };
 use crate::words::name::{Epoch, ObjectId, VolumeUuid};
-use crate::words::units::SECTOR_BYTES;
+use crate::words::units::{SECTOR, SECTOR_BYTES};
 
 /// What a flush waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +44,16 @@ pub enum FlushTarget {
     Local,
     /// The object store: everything answered before is in objects when flush returns.
     Store,
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is in memory, as with any disk that has a volatile cache: a flush makes it durable.
+    #[default]
+    WriteBack,
+    /// When it is in the synced write log.
+    WriteThrough,
 }
 
 /// Settings of an ephemeral volume. [`EphemeralOptions::new`] gives the defaults.
@@ -74,32 +97,7 @@ impl EphemeralOptions {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`], and what would be right.
     pub fn check(&self) -> Result<()> {
-        let block = BLOCK_BYTES as u64;
-        let check = |holds: bool, rule: String| {
-            if holds {
-                Ok(())
-            } else {
-                Err(Error::new(ErrorKind::InvalidArgument, rule))
-            }
-        };
-        check(
-            self.size.is_multiple_of(SECTOR_BYTES)
-                && (VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&self.size),
-            format!(
-                "a volume of {} bytes cannot be: the size must be a multiple of 512 from \
-                 {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX}",
-                self.size
-            ),
-        )?;
-        check(
-            self.object_size.is_multiple_of(block)
-                && (OBJECT_BYTES_MIN..=OBJECT_BYTES_MAX).contains(&self.object_size),
-            format!(
-                "objects of {} bytes cannot be: the object size must be a multiple of 4096 from \
-                 {OBJECT_BYTES_MIN} to {OBJECT_BYTES_MAX}",
-                self.object_size
-            ),
-        )?;
+        check_sizes(self.size, self.object_size)?;
         check(
             (1..=WINDOW_MAX).contains(&self.window),
             format!(
@@ -111,6 +109,34 @@ impl EphemeralOptions {
             !self.seal_timeout.is_zero(),
             "a seal timeout of 0 cannot be: every write would become an object".to_owned(),
         )
+    }
+}
+
+/// What holds of the sizes of every volume.
+pub(super) fn check_sizes(size: u64, object_size: u64) -> Result<()> {
+    let block = BLOCK_BYTES as u64;
+    check(
+        size.is_multiple_of(SECTOR_BYTES) && (VOLUME_BYTES_MIN..=VOLUME_BYTES_MAX).contains(&size),
+        format!(
+            "a volume of {size} bytes cannot be: the size must be a multiple of 512 from \
+             {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX}"
+        ),
+    )?;
+    check(
+        object_size.is_multiple_of(block)
+            && (OBJECT_BYTES_MIN..=OBJECT_BYTES_MAX).contains(&object_size),
+        format!(
+            "objects of {object_size} bytes cannot be: the object size must be a multiple of 4096 \
+             from {OBJECT_BYTES_MIN} to {OBJECT_BYTES_MAX}"
+        ),
+    )
+}
+
+fn check(holds: bool, rule: String) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::InvalidArgument, rule))
     }
 }
 
@@ -140,59 +166,174 @@ impl Volume {
     ) -> Result<Self> {
         options.check()?;
         refuse_unless_empty(&*store, &*runtime).await?;
-        let shared = Shared::new(store, runtime, &options);
+        let start = Start {
+            volume: VolumeUuid::from_u128(runtime.random()),
+            sectors: options.size / SECTOR_BYTES,
+            object_size: options.object_size,
+            epoch: Epoch::default(),
+            persisted: None,
+            persists: Persists::WhenAnswered,
+            log: None,
+            own: None,
+            checkpoints: None,
+            map: ExtentMap::new(options.size / SECTOR_BYTES),
+            objects: ObjectTable::default(),
+        };
+        Ok(Self::started(store, runtime, start, options.work()))
+    }
+}
+
+/// How an opened volume works.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) window: u32,
+    pub(super) seal_timeout: Duration,
+    pub(super) durability: Durability,
+    pub(super) flush: FlushTarget,
+    pub(super) retry_timeout: Duration,
+}
+
+impl EphemeralOptions {
+    const fn work(&self) -> Work {
+        Work {
+            window: self.window,
+            seal_timeout: self.seal_timeout,
+            durability: Durability::WriteBack,
+            flush: self.flush,
+            retry_timeout: self.retry_timeout,
+        }
+    }
+}
+
+impl Volume {
+    /// The volume, at work.
+    pub(super) fn started(
+        store: Arc<dyn ObjectStore>,
+        runtime: Arc<dyn Runtime>,
+        start: Start,
+        work: Work,
+    ) -> Self {
+        let mut start = start;
+        let checkpoints = start.checkpoints.take();
+        let mut shared = Shared::new(store, runtime, start, work);
         shared.prepare_memory();
-        shared.start_background(&options);
+        shared.start_uploads(work);
+        shared.start_log();
+        if let Some(checkpoints) = checkpoints {
+            shared.start_checkpoints(checkpoints);
+        }
         let shared = Arc::new(shared);
-        Ok(Self {
+        Self {
             _last: Arc::new(LastClone(Arc::clone(&shared))),
             shared,
-        })
+        }
     }
 }
 
 impl Shared {
-    /// A volume on which nothing was written yet.
-    fn new(
+    /// The volume as it is before any of its tasks runs.
+    pub(super) fn new(
         store: Arc<dyn ObjectStore>,
         runtime: Arc<dyn Runtime>,
-        options: &EphemeralOptions,
+        start: Start,
+        work: Work,
     ) -> Self {
-        let uuid = VolumeUuid::from_u128(runtime.random());
         let identity = Identity {
-            volume: uuid,
+            volume: start.volume,
             session: runtime.random(),
         };
-        let epoch = Epoch::default();
-        let first = ObjectId::new(epoch, 0).expect("the first number of the first epoch");
         let in_flight = Arc::new(InFlight::default());
-        let objects = Arc::new(ObjectTable::default());
-        let buffer_bytes = usize::try_from(options.object_size).expect("checked to be small");
-        let pool = BufferPool::new(buffer_bytes, (options.window + SPARE_BUFFERS) as usize);
-        let batcher = Batcher::new(
+        let objects = Arc::new(start.objects);
+        let uploads = Arc::new(UploadQueue::default());
+        let progress = Arc::new(Progress::new(start.persisted, start.persists));
+        let buffer_bytes = usize::try_from(start.object_size).expect("checked to be small");
+        let pool = BufferPool::new(buffer_bytes, (work.window + SPARE_BUFFERS) as usize);
+        let mut last = start.persisted;
+        let mut synced = None;
+        let mut sink = Sink::Uploads(Arc::clone(&uploads));
+        let log = start.log.map(|(file, backlog)| {
+            let used: Vec<u32> = backlog.iter().map(|(_, batch)| batch.segment).collect();
+            let (segments, held) = SegmentPool::new(file.segments(), &used, Arc::clone(&pool));
+            for ((slot, batch), segment) in backlog.into_iter().zip(held) {
+                let id = batch.header.id;
+                last = Some(id);
+                synced = Some(SyncedMark {
+                    batch: id,
+                    position: batch.end,
+                });
+                progress.opened(id);
+                let logged =
+                    LoggedBatch::new(id, slot, segment, batch.slices, batch.sums, batch.end);
+                let logged = Arc::new(logged);
+                in_flight.insert_logged(Arc::clone(&logged));
+                uploads.push(SealedBatch::Logged(logged));
+            }
+            sink = Sink::Log(LogRoom {
+                segments: Arc::clone(&segments),
+                segment_bytes: file.segment_bytes(),
+                bounds: file.bounds(),
+            });
+            let durable = Durable::default();
+            if let Some(batch) = last {
+                durable.advance(StreamPoint {
+                    batch,
+                    entries: u32::MAX,
+                });
+            }
+            Log {
+                file,
+                synced,
+                durable: Arc::new(durable),
+                segments,
+            }
+        });
+        let batcher = Arc::new(Batcher::new(
             identity,
-            epoch,
+            start.epoch,
+            last,
             Arc::clone(&pool),
             Arc::clone(&objects),
             Arc::clone(&in_flight),
-        );
-        let sectors = options.size / SECTOR_BYTES;
+            Arc::clone(&progress),
+            sink,
+        ));
+        let fence = start.own.map(|own| {
+            Arc::new(Fence::new(
+                Arc::new(own),
+                Arc::clone(&runtime),
+                Arc::clone(&progress),
+                Arc::clone(&batcher),
+                work.retry_timeout,
+            ))
+        });
         Self {
-            uuid,
-            sectors,
+            uuid: start.volume,
+            sectors: start.sectors,
+            epoch: start.epoch,
             atomic_bytes: buffer_bytes.min(ATOMIC_WRITE_BYTES_MAX),
-            flush_target: options.flush,
-            map: ExtentMap::new(sectors),
-            batcher: Arc::new(batcher),
+            flush_target: work.flush,
+            durability: work.durability,
+            map: Arc::new(start.map),
+            batcher,
             pool,
             queue: Queue::default(),
             in_flight,
             objects,
-            progress: Arc::new(Progress::new(first)),
+            uploads,
+            log,
+            progress,
+            fence,
+            checkpoints: None,
             store,
             runtime,
+            retry_timeout: work.retry_timeout,
+            background: Arc::default(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.background.spawn(&*self.runtime, Box::pin(task));
     }
 
     fn prepare_memory(&self) {
@@ -202,26 +343,99 @@ impl Shared {
         drop(taken);
     }
 
-    fn start_background(&self, options: &EphemeralOptions) {
+    fn start_uploads(&self, work: Work) {
+        let restore = self.log.as_ref().map(|log| {
+            let buffers = work.window.min(RESTORE_BUFFERS_MAX) as usize;
+            let log_buffers = BufferPool::new(self.pool.buffer_sectors() * SECTOR, buffers);
+            let restore = RestoreFromLog {
+                file: Arc::clone(&log.file),
+                buffers: log_buffers,
+            };
+            Arc::new(restore) as Arc<dyn Restore>
+        });
         let uploader = Uploader {
-            batcher: Arc::clone(&self.batcher),
+            queue: Arc::clone(&self.uploads),
+            restore,
             pool: Arc::clone(&self.pool),
             in_flight: Arc::clone(&self.in_flight),
             objects: Arc::clone(&self.objects),
             progress: Arc::clone(&self.progress),
             store: Arc::clone(&self.store),
             runtime: Arc::clone(&self.runtime),
-            window: options.window,
-            retry_timeout: options.retry_timeout,
+            window: work.window,
+            retry_timeout: work.retry_timeout,
             finished: false,
         };
-        self.runtime.spawn(Box::pin(uploader.run()));
-        self.runtime.spawn(Box::pin(sealer::run(
-            Arc::clone(&self.batcher),
-            Arc::clone(&self.pool),
-            Arc::clone(&self.runtime),
-            options.seal_timeout,
-        )));
+        self.spawn(uploader.run());
+        let sealer = Sealer {
+            batcher: Arc::clone(&self.batcher),
+            pool: Arc::clone(&self.pool),
+            uploads: Arc::clone(&self.uploads),
+            progress: Arc::clone(&self.progress),
+            runtime: Arc::clone(&self.runtime),
+            timeout: work.seal_timeout,
+        };
+        self.spawn(sealer.run());
+    }
+
+    /// Starts what only a volume that lasts has: the log's writer, and the fence check.
+    fn start_log(&self) {
+        if let Some(log) = &self.log {
+            let writer = Writer {
+                log: Arc::clone(&log.file),
+                batcher: Arc::clone(&self.batcher),
+                durable: Arc::clone(&log.durable),
+                uploads: Arc::clone(&self.uploads),
+                in_flight: Arc::clone(&self.in_flight),
+                progress: Arc::clone(&self.progress),
+                runtime: Arc::clone(&self.runtime),
+                synced: log.synced,
+                unmarked: None,
+                finished: false,
+            };
+            self.spawn(writer.run());
+        }
+        if let Some(fence) = &self.fence {
+            self.spawn(Arc::clone(fence).run());
+        }
+    }
+}
+
+impl Shared {
+    /// Starts the making of checkpoints.
+    fn start_checkpoints(&mut self, start: StartCheckpoints) {
+        let Some(fence) = &self.fence else { return };
+        self.checkpoints = Some(Arc::clone(&start.objects.requests));
+        let checkpointer = Checkpointer {
+            map: Arc::clone(&self.map),
+            objects: Arc::clone(&self.objects),
+            batcher: Arc::clone(&self.batcher),
+            pool: Arc::clone(&self.pool),
+            progress: Arc::clone(&self.progress),
+            fence: Arc::clone(fence),
+            store: start.objects,
+            kept: start.kept,
+            objects_max: start.objects_max,
+            next: ObjectId::new(self.epoch, 0).expect("the first number of an epoch"),
+            cuts: CutCount::default(),
+            present: BTreeSet::new(),
+            is_listed: false,
+        };
+        self.spawn(checkpointer.run());
+    }
+}
+
+/// Batches that left memory, back from the log.
+#[derive(Debug)]
+struct RestoreFromLog {
+    file: Arc<WriteLog>,
+    /// Memory of their own: who waits for an upload must not wait for who waits for it.
+    buffers: Arc<BufferPool>,
+}
+
+impl Restore for RestoreFromLog {
+    fn restore(&self, batch: Arc<LoggedBatch>) -> BoxFuture<'_, Result<Arc<Batch>>> {
+        Box::pin(async move { self.file.restore(&batch, &self.buffers).await })
     }
 }
 

@@ -1,5 +1,6 @@
-//! Reading: `map -> { batch in memory | object in the store | zeroes }`.
+//! Reading: `map -> { batch in memory | segment of the log | object in the store | zeroes }`.
 
+use futures_util::future::Either;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Shared, Volume};
@@ -8,7 +9,9 @@ use crate::bytes::data_object::BlockSpan;
 use crate::doors::runtime::within;
 use crate::doors::store::StoreError;
 use crate::state::batch::Batch;
+use crate::state::logged::LoggedBatch;
 use crate::state::object_table::ObjectRow;
+use crate::state::uploads::SealedBatch;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{READ_REQUESTS_MAX, STORE_PATIENCE};
@@ -48,6 +51,7 @@ impl Volume {
             match source {
                 Source::Zeroes => out.fill(0),
                 Source::Memory(batch, offset) => batch.read(offset, out),
+                Source::Logged(..) => return None,
                 Source::Object(location) => {
                     if let Err(error) = self.shared.try_read_object(location, out)? {
                         return Some(Err(error));
@@ -73,7 +77,12 @@ impl Volume {
             match source {
                 Source::Zeroes => out.fill(0),
                 Source::Memory(batch, offset) => batch.read(offset, out),
-                Source::Object(location) => requests.push(self.shared.read_object(location, out)),
+                Source::Logged(batch, offset) => {
+                    requests.push(Either::Left(self.shared.read_log(batch, offset, out)))
+                }
+                Source::Object(location) => {
+                    requests.push(Either::Right(self.shared.read_object(location, out)));
+                }
             }
         }
         let requests = stream::iter(requests).buffer_unordered(READ_REQUESTS_MAX);
@@ -142,6 +151,21 @@ impl Shared {
         self.extract(name, &span, &stored, out)
     }
 
+    async fn read_log(
+        &self,
+        batch: Arc<LoggedBatch>,
+        offset: DataOffset,
+        out: &mut [u8],
+    ) -> Result<()> {
+        match &self.log {
+            Some(log) => log.file.read(&batch, offset, out).await,
+            None => {
+                let message = "a batch is in a log that is not there: this is a bug";
+                Err(Error::new(ErrorKind::Damaged, message))
+            }
+        }
+    }
+
     fn extract(
         &self,
         name: ObjectName,
@@ -171,6 +195,7 @@ impl Shared {
 enum Source {
     Zeroes,
     Memory(Arc<Batch>, DataOffset),
+    Logged(Arc<LoggedBatch>, DataOffset),
     Object(Location),
 }
 
@@ -188,17 +213,18 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Adds `bytes` bytes; `in_memory` looks a location up in map M.
+    /// Adds `bytes` bytes; `in_flight` looks a location up in map M.
     fn push(
         &mut self,
         bytes: usize,
         location: Option<Location>,
-        in_memory: impl FnOnce(Location) -> Option<Arc<Batch>>,
+        in_flight: impl FnOnce(Location) -> Option<SealedBatch>,
     ) {
         let source = match location {
             None => Source::Zeroes,
-            Some(location) => match in_memory(location) {
-                Some(batch) => Source::Memory(batch, location.offset),
+            Some(location) => match in_flight(location) {
+                Some(SealedBatch::Memory(batch)) => Source::Memory(batch, location.offset),
+                Some(SealedBatch::Logged(batch)) => Source::Logged(batch, location.offset),
                 None => Source::Object(location),
             },
         };
@@ -223,6 +249,9 @@ impl Source {
         match (self, next) {
             (Self::Zeroes, Self::Zeroes) => true,
             (Self::Memory(a, from), Self::Memory(b, to)) => {
+                Arc::ptr_eq(a, b) && ends_at(*from) == to.bytes()
+            }
+            (Self::Logged(a, from), Self::Logged(b, to)) => {
                 Arc::ptr_eq(a, b) && ends_at(*from) == to.bytes()
             }
             (Self::Object(a), Self::Object(b)) => {

@@ -1,17 +1,18 @@
 //! Writing: `map locked -> slot in the batch -> copy -> map`, and the answer.
 
-use super::{Shared, Volume};
+use super::{Durability, Shared, Volume};
 use crate::state::batch::NewEntry;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::block_on;
-use crate::words::error::Result;
+use crate::words::error::{Error, Result};
 use crate::words::units::{Lba, LbaRange, SECTOR_BYTES};
 
 impl Volume {
     /// Writes `data` at `offset`, both in bytes and multiples of 512.
     ///
     /// When it returns, every read sees the data. It is durable only after a
-    /// [`flush`](Self::flush), in the sense of the volume's flush target. A write of up to 1 MiB (or
+    /// [`flush`](Self::flush), in the sense of the volume's flush target; with
+    /// [`Durability::WriteThrough`] it is in the synced log. A write of up to 1 MiB (or
     /// the object size, where that is smaller) is atomic; a larger one is split at every MiB from
     /// its start.
     ///
@@ -34,7 +35,8 @@ impl Volume {
             Err(error) => return Some(Err(error)),
         };
         // Of a split write the first pieces would be done already when a later one has to wait.
-        if data.len() > self.shared.atomic_bytes || self.shared.queue.is_waiting() {
+        let waits = data.len() > self.shared.atomic_bytes || self.shared.writes_through();
+        if waits || self.shared.queue.is_waiting() {
             return None;
         }
         self.shared.try_write_piece(range, data)
@@ -54,17 +56,33 @@ impl Volume {
                 .await?;
             start = end;
         }
-        Ok(())
+        self.shared.write_through().await
     }
 }
 
 impl Shared {
+    fn writes_through(&self) -> bool {
+        self.durability == Durability::WriteThrough
+    }
+
+    /// Waits for the log where every write does.
+    pub(super) async fn write_through(&self) -> Result<()> {
+        if self.writes_through() {
+            self.log_all().await
+        } else {
+            Ok(())
+        }
+    }
+
     async fn write_piece(&self, range: LbaRange, data: &[u8]) -> Result<()> {
         self.when_there_is_room(|| self.try_write_piece(range, data))
             .await
     }
 
     fn try_write_piece(&self, range: LbaRange, data: &[u8]) -> Option<Result<()>> {
+        if !self.map.has_room_for_copies() {
+            return None;
+        }
         // The lock spans from taking the slot to publishing it, so overlapping writes have one
         // order: the map's, the batch's, and the one in which the objects will be replayed.
         let mut locked = self.map.lock(range);
@@ -73,8 +91,9 @@ impl Shared {
             Ok(None) => return None,
             Err(error) => return Some(Err(error)),
         };
+        let cuts = slot.cuts();
         let location = slot.fill(data);
-        locked.insert(range, location, |_displaced| {});
+        locked.insert(range, location, cuts, |_displaced| {});
         Some(Ok(()))
     }
 
@@ -89,8 +108,19 @@ impl Shared {
             return done;
         }
         let _turn = self.queue.turn().await;
-        let attempt_or_fail = || attempt().or_else(|| self.progress.error().map(Err));
+        let attempt_or_fail = || attempt().or_else(|| self.hopeless().map(Err));
         self.pool.returned().until(attempt_or_fail).await
+    }
+}
+
+impl Shared {
+    /// Why room will not come soon, if that is so. Room in the log comes with uploads alone; memory
+    /// comes with the log, where there is one.
+    fn hopeless(&self) -> Option<Error> {
+        match &self.log {
+            Some(log) if log.segments.has_free() => log.durable.error(),
+            _ => self.progress.error(),
+        }
     }
 }
 

@@ -26,8 +26,15 @@ pub enum ErrorKind {
     NoSpace,
     /// The store fails or cannot be reached: what was acknowledged is kept in memory and retried.
     Unavailable,
+    /// The local disk fails: what was flushed is kept there, and nothing more is accepted until the
+    /// volume is opened again.
+    LocalDisk,
     /// Bytes at rest do not check: the message names the object and the offset.
     Damaged,
+    /// Another writer took the volume over: end this one. What is in its log stays there.
+    Fenced,
+    /// The volume was opened for reading only: open it for writing.
+    ReadOnly,
     /// The volume was closed, or is closing.
     Closed,
 }
@@ -44,7 +51,9 @@ impl ErrorKind {
             Self::NotFound => 2,
             Self::Permission => 13,
             Self::NoSpace => 28,
-            Self::Unavailable | Self::Damaged => 5,
+            Self::Unavailable | Self::LocalDisk | Self::Damaged => 5,
+            Self::Fenced => 116,
+            Self::ReadOnly => 30,
             Self::Closed => 108,
         }
     }

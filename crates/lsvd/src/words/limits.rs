@@ -44,6 +44,12 @@ pub const STORE_PATIENCE_MAX: Duration = Duration::from_secs(3600);
 /// Most requests to the store that one read has under way.
 pub const READ_REQUESTS_MAX: usize = 64;
 
+/// Most headers that an inspection of a volume reads at once.
+pub const INSPECTED_AT_ONCE: usize = 16;
+
+/// Most objects that the removal of a volume removes at once.
+pub const DELETES_AT_ONCE: usize = 16;
+
 /// Most extents that one question about the allocation looks at; the answer ends there.
 pub const ALLOCATION_EXTENTS_MAX: usize = 1 << 16;
 
@@ -57,3 +63,60 @@ pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause before a failed upload is tried again: a store that is back is used again soon,
 /// and one that is gone is not bothered much.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A writer with unpersisted writes makes sure at least so often that nobody took over, and answers
+/// a flush only where it did.
+pub const FENCE_CHECK_MAX: Duration = Duration::from_secs(10);
+
+/// Fewest segments of a write log: one for the open batch, one for the next while the first waits
+/// for its upload, and as many again so that neither waits for the other.
+pub const LOG_SEGMENTS_MIN: u32 = 4;
+
+/// How long after a record the log waits for the next before it writes a mark of what is durable.
+/// Each record carries the mark of those before it; only the last needs one of its own.
+pub const LOG_MARK_DELAY: Duration = Duration::from_millis(10);
+
+/// Sealed batches that wait for their upload in memory when they are in the log already. More would
+/// only spare the log's disk some reads.
+pub const WAITING_IN_MEMORY_MAX: usize = 2;
+
+/// How long a flush waits for a look at whether another writer took over, before the store counts as
+/// out of reach.
+pub const FENCE_CHECK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a writer waits after a look that the store did not answer before it looks again.
+pub const FENCE_CHECK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Most batches that are read back from the log for upload at once, each with memory of its own.
+pub const RESTORE_BUFFERS_MAX: u32 = 4;
+
+/// Most data objects that an opening rolls forward, unless it was asked otherwise; a checkpoint is
+/// due before there are so many, as others are stored while it is made.
+pub const ROLL_FORWARD_OBJECTS_MAX: u32 = 2_000;
+
+/// Data that is worth a checkpoint, as a multiple of the checkpoint's size.
+pub const CHECKPOINT_DATA_RATIO: u64 = 100;
+
+/// Fewest data objects that are worth a checkpoint, whatever their size and its.
+pub const CHECKPOINT_OBJECTS_MIN: u64 = 64;
+
+/// Most bytes of copies that writers save for a cut; behind that they wait for its walk.
+pub const CUT_COPIES_BYTES_MAX: u64 = 64 << 20;
+
+/// How long writers that wait for the walk of a cut wait for the store that it waits for: then the
+/// cut is given up, and the checkpoint begun again later.
+pub const CUT_STALL_MAX: Duration = Duration::from_secs(10);
+
+/// Payload of a checkpoint object, in bytes, at which the next one is begun. Two are in memory at
+/// a time.
+pub const CHECKPOINT_PART_BYTES: usize = 32 << 20;
+
+/// Most older checkpoint objects that a checkpoint names, where it is not larger than so many of
+/// them: what an opening has to read lies in few places, and what is not needed is soon removed.
+pub const CHECKPOINT_REFERENCES_MAX: usize = 16;
+
+/// Requests that the loading of a checkpoint has under way.
+pub const CHECKPOINT_REQUESTS_MAX: usize = 8;
+
+/// Bytes of a checkpoint that one request asks for.
+pub const CHECKPOINT_REQUEST_BYTES: u64 = 8 << 20;

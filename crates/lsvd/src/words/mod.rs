@@ -4,5 +4,6 @@
 pub mod error;
 pub mod limits;
 pub mod name;
+pub mod planted;
 pub mod text;
 pub mod units;

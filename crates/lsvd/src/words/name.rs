@@ -68,13 +68,27 @@ impl ObjectId {
 pub enum ObjectKind {
     /// What clients did, in order.
     Data = 1,
+    /// The map at one point of the data stream.
+    Checkpoint = 2,
+    /// What the volume is, who may write it, and where its parts end.
+    Superblock = 3,
 }
 
 impl ObjectKind {
+    const ALL: [Self; 3] = [Self::Data, Self::Checkpoint, Self::Superblock];
+
     const fn prefix(self) -> &'static str {
         match self {
             Self::Data => "data",
+            Self::Checkpoint => "ckpt",
+            Self::Superblock => "superblock",
         }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.prefix())
     }
 }
 
@@ -104,7 +118,7 @@ impl ObjectName {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let (prefix, digits) = name.split_once('.')?;
-        let kind = [ObjectKind::Data]
+        let kind = ObjectKind::ALL
             .into_iter()
             .find(|kind| kind.prefix() == prefix)?;
         let id = ObjectId(u64::from_str_radix(digits, 16).ok()?);

@@ -10,6 +10,10 @@ pub const SECTOR_BYTES: u64 = 512;
 pub const SECTOR: usize = 512;
 const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);
 
+/// The same for counts of 32 bits, as they are inside a batch.
+pub const SECTOR_32: u32 = 512;
+const _: () = assert!(SECTOR_32 as u64 == SECTOR_BYTES);
+
 /// Address of a sector on the volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lba(pub u64);

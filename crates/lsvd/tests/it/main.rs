@@ -5,10 +5,21 @@
     reason = "a failure anywhere in a test is the test's failure"
 )]
 
+mod checkpoints;
+mod crash;
 mod failing_store;
+mod host;
+mod inspect;
+mod lasting;
+mod mortal;
 mod objects;
 mod order;
+mod outage;
+mod read_only;
+mod remove;
 mod requests;
 mod runtime;
+mod stalled;
 mod stress;
+mod torn_log;
 mod world;

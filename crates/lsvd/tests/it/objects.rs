@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lsvd::bytes::data_object::{DataHeader, ObjectError};
+use lsvd::bytes::data_object::DataHeader;
+use lsvd::bytes::object_header::ObjectError;
 use lsvd::doors::store::ObjectStore;
 use lsvd::words::name::{ObjectName, VolumeUuid};
 use lsvd::{ErrorKind, FlushTarget, Volume};

@@ -10,7 +10,7 @@ use lsvd::bytes::entry::EntryKind;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::ObjectStore;
-use lsvd::words::name::ObjectName;
+use lsvd::words::name::{ObjectKind, ObjectName};
 use lsvd::{EphemeralOptions, Volume};
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -73,16 +73,37 @@ pub(crate) fn get(store: &dyn ObjectStore, name: ObjectName) -> Vec<u8> {
 
 /// What the volume would be if all its objects were replayed in order: what recovery will see.
 pub(crate) fn replay(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
+    let objects = objects(store);
+    for (expected, number) in (0..).zip(objects.keys()) {
+        assert_eq!(*number, expected, "the stream has a hole");
+    }
+    replay_objects(store, size, objects.into_values())
+}
+
+/// The same for a volume that lasts, with objects of other kinds beside those with data.
+pub(crate) fn replay_stream(store: &dyn ObjectStore, size: u64) -> Vec<u8> {
+    let listed = pollster::block_on(store.list()).unwrap();
+    let names = listed
+        .iter()
+        .filter_map(|object| ObjectName::parse(&object.name));
+    let mut data: Vec<_> = names.filter(|name| name.kind == ObjectKind::Data).collect();
+    data.sort_by_key(|name| name.id);
+    replay_objects(store, size, data.into_iter())
+}
+
+fn replay_objects(
+    store: &dyn ObjectStore,
+    size: u64,
+    names: impl Iterator<Item = ObjectName>,
+) -> Vec<u8> {
     let mut disk = vec![0; usize::try_from(size).unwrap()];
-    for (expected, (number, name)) in (0..).zip(objects(store)) {
-        assert_eq!(number, expected, "the stream has a hole");
+    let mut predecessor = None;
+    for name in names {
         let object = get(store, name);
         let header = DataHeader::decode_object(&object).unwrap();
         header.check_identity(header.volume, name).unwrap();
-        assert_eq!(
-            header.predecessor.map(|id| id.as_u64()),
-            expected.checked_sub(1)
-        );
+        assert_eq!(header.predecessor, predecessor);
+        predecessor = Some(name.id);
         let layout = header.layout().unwrap();
         assert_eq!(layout.object_len(), object.len() as u64);
         let place = Place::of(header.volume, name);

@@ -26,6 +26,8 @@ pub(super) struct Plan {
     threads: u16,
     runtime: Duration,
     requests_max: u64,
+    /// Writes of a thread from one flush to the next.
+    fsync: Option<u32>,
 }
 
 /// What was done, and how long it took.
@@ -67,6 +69,7 @@ impl Plan {
             requests_max: arguments
                 .total
                 .map_or(u64::MAX, |Size(total)| total.div_ceil(bytes)),
+            fsync: arguments.fsync,
         })
     }
 
@@ -132,12 +135,18 @@ impl Plan {
         let mut latencies = empty_histogram();
         let mut places = Places::new(self, index);
         let mut buffer = vec![0; self.request_bytes];
+        let mut unflushed = 0;
         let mut before = Instant::now();
         while begun.fetch_add(1, Ordering::Relaxed) < self.requests_max {
             let offset = places.next() * self.request_bytes as u64;
             if self.pattern.writes() {
                 let from = fastrand::usize(0..source.len() - self.request_bytes);
                 volume.write(offset, &source[from..from + self.request_bytes])?;
+                unflushed += 1;
+                if Some(unflushed) == self.fsync {
+                    volume.flush()?;
+                    unflushed = 0;
+                }
             } else {
                 volume.read(offset, &mut buffer)?;
             }

@@ -3,10 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use lsvd::Volume;
+use lsvd::{ErrorKind, Volume};
 use lsvd_nbd::{Drained, Server};
+use lsvd_store::StoreUrl;
 use tokio::time::{Instant, interval_at, sleep, timeout_at};
 
+use super::open::Kind;
 use crate::failure::Failure;
 
 /// How often a close that takes long says so.
@@ -24,10 +26,11 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn in_order(
     server: &Server,
     volume: &Volume,
+    kind: &Kind,
     limit: Duration,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    let closing = close(server, volume, started, limit);
+    let closing = close(server, volume, kind, started, limit);
     tokio::pin!(closing);
     let mut progress = interval_at(started + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
     loop {
@@ -42,6 +45,7 @@ pub(super) async fn in_order(
 async fn close(
     server: &Server,
     volume: &Volume,
+    kind: &Kind,
     started: Instant,
     limit: Duration,
 ) -> Result<(), Failure> {
@@ -53,20 +57,46 @@ async fn close(
     let stored = timeout_at(started + limit, async {
         // A store that fails is tried for as long as we may.
         while let Err(error) = volume.close_async().await {
+            if error.kind() == ErrorKind::Fenced {
+                return Err(error);
+            }
             last_error = Some(error);
             sleep(RETRY_PAUSE).await;
         }
+        Ok(())
     });
-    if stored.await.is_ok() {
-        return Ok(());
+    if let Ok(stored) = stored.await {
+        return Ok(stored?);
     }
     let cause = last_error.map_or("the store is too slow".to_owned(), |error| {
         error.to_string()
     });
-    Err(Failure::failed(format!(
-        "what was in memory could not be stored in time, and is lost ({cause}); a longer \
-         --drain-timeout waits longer"
-    )))
+    Err(Failure::failed(match kind {
+        Kind::Ephemeral | Kind::ReadOnly => format!(
+            "what was in memory could not be stored in time, and is lost ({cause}); a longer \
+             --drain-timeout waits longer"
+        ),
+        Kind::Lasting(local) => format!(
+            "not all could be stored in time ({cause}); what was flushed is in the write log in {} \
+             and goes on to the store when the volume is served here again",
+            local.path().display()
+        ),
+    }))
+}
+
+/// What a second signal means.
+pub(super) fn cut_short(kind: &Kind, url: &StoreUrl) -> Failure {
+    Failure::failed(match kind {
+        Kind::Ephemeral | Kind::ReadOnly => format!(
+            "ended at once by a second signal: what was in memory of the volume in {url} is not \
+             stored"
+        ),
+        Kind::Lasting(local) => format!(
+            "ended at once by a second signal: what was flushed to the volume in {url} and is not \
+             stored is in the write log in {}",
+            local.path().display()
+        ),
+    })
 }
 
 /// Progress is for people: elsewhere standard error has one line, and only about a failure.

@@ -9,6 +9,7 @@ use lsvd_store::StoreUrl;
 
 use super::Arguments;
 use crate::failure::Failure;
+use crate::machine::absolute;
 use crate::values::HostPort;
 
 /// Bytes of a path that fit `sockaddr_un`, without the zero byte behind it.
@@ -95,9 +96,4 @@ fn beside(directory: &Path) -> Result<PathBuf, Failure> {
     name.push(".sock");
     path.set_file_name(name);
     Ok(path)
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path)
-        .map_err(|error| Failure::usage(format!("{:?} is no path: {error}", path.display())))
 }

@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use lsvd_store::LocalDirectory;
+use lsvd_store::{LocalDirectory, Missing, Occupied};
 
-use crate::harness::MemoryMount;
+use crate::harness::{Ended, MemoryMount, ObjectDirectory, Server, lsvd};
 
 /// One command that must fail.
 pub(super) struct Case {
@@ -105,6 +105,52 @@ fn a_short_object(folder: &Path) -> Prepared {
     Prepared::default()
 }
 
+/// A volume of 64 MiB that nobody has opened.
+fn a_volume(folder: &Path) -> Prepared {
+    let mut create = lsvd();
+    create.arg("create").arg(folder.join("vol"));
+    Ended::success(create.args(["--size", "64M", "--object-size", "1M"]));
+    Prepared::default()
+}
+
+fn a_volume_in_use(folder: &Path) -> Prepared {
+    a_volume(folder);
+    let (missing, occupied) = (Missing::Refuse, Occupied::Refuse);
+    let store = LocalDirectory::open_volume(folder.join("vol"), missing, occupied);
+    Prepared::guarded(store.unwrap())
+}
+
+/// A volume whose server was killed, and its write log elsewhere.
+fn a_volume_not_closed(folder: &Path) -> Prepared {
+    a_volume(folder);
+    let log = folder.join("log");
+    let arguments = ["--log-size", "64M", "--cache-dir", log.to_str().unwrap()];
+    let server = Server::start_at(&folder.join("vol"), ObjectDirectory::new(), &arguments);
+    server.kill();
+    Prepared::default()
+}
+
+fn a_removed_volume(folder: &Path) -> Prepared {
+    a_volume(folder);
+    Ended::success(lsvd().arg("rm").arg(folder.join("vol")));
+    Prepared::default()
+}
+
+fn a_damaged_superblock(folder: &Path) -> Prepared {
+    a_volume(folder);
+    let path = folder.join("vol/superblock.00000000");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[150] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    Prepared::default()
+}
+
+fn a_volume_and_a_file(folder: &Path) -> Prepared {
+    a_volume(folder);
+    fs::write(folder.join("file"), "data").unwrap();
+    Prepared::default()
+}
+
 fn a_read_only_filesystem(folder: &Path) -> Prepared {
     Prepared::guarded(MemoryMount::new(&folder.join("mnt"), "ro,size=4m"))
 }
@@ -128,7 +174,22 @@ pub(super) const CASES: &[Case] = &[
         "an option without its value",
         "serve DIR/vol --ephemeral --create",
     ),
-    usage("a volume that lasts", "serve DIR/vol --create 1G"),
+    usage(
+        "a benchmark of a volume that lasts in memory",
+        "bench memory://",
+    ),
+    usage(
+        "a benchmark of a scratch disk with a write log",
+        "bench DIR/vol --ephemeral --log-size 1G",
+    ),
+    usage(
+        "a store without bandwidth",
+        "serve DIR/vol --ephemeral --create 1G --store-bandwidth 0",
+    ),
+    usage(
+        "a volume that lasts in memory",
+        "serve memory:// --create 1G --listen 127.0.0.1:0",
+    ),
     usage("no size", "serve DIR/vol --ephemeral"),
     usage(
         "a size that is no number",
@@ -245,7 +306,61 @@ pub(super) const CASES: &[Case] = &[
         "an unknown pattern",
         "bench memory:// --ephemeral --rw sideways",
     ),
+    usage(
+        "a socket that is no URI",
+        "torture /run/lsvd.sock --rounds 5",
+    ),
+    usage(
+        "a piece that is no sector",
+        "torture nbd+unix:///?socket=DIR/s --atomic 100",
+    ),
+    usage(
+        "a second kill without a first",
+        "torture nbd+unix:///?socket=DIR/s --kill-again 10",
+    ),
+    usage(
+        "a load that ends before it begins",
+        "torture nbd+unix:///?socket=DIR/s --load 2s..1s",
+    ),
     usage("an unknown shell", "completions ksh93"),
+    usage("no size for a new volume", "create DIR/vol"),
+    usage("a new volume of no size", "create DIR/vol --size 0"),
+    usage(
+        "a new volume with objects too small",
+        "create DIR/vol --size 1G --object-size 4K",
+    ),
+    usage(
+        "a scratch disk with a write log",
+        "serve DIR/vol --ephemeral --create 1G --log-size 2G",
+    ),
+    usage(
+        "a scratch disk that is taken over",
+        "serve DIR/vol --ephemeral --create 1G --take-over",
+    ),
+    usage(
+        "reading only what is to be made",
+        "serve DIR/vol --read-only --create 1G",
+    ),
+    usage(
+        "reading only, with a write log",
+        "serve DIR/vol --read-only --cache-dir DIR/c",
+    ),
+    usage("an unknown durability", "serve DIR/vol --durability always"),
+    usage(
+        "a window too large for a volume that lasts",
+        "serve DIR/vol --create 1G --window 65",
+    ),
+    usage(
+        "a seal timeout of zero for a volume that lasts",
+        "serve DIR/vol --create 1G --seal-timeout 0",
+    ),
+    usage(
+        "a write log too small",
+        "serve DIR/vol --create 1G --log-size 1M",
+    ),
+    usage("the volumes in memory", "list memory://"),
+    usage("an object in memory", "dump memory://"),
+    usage("nothing to remove", "rm"),
     Case {
         environment: &[("LSVD_LOG", "loud")],
         ..usage("an unknown log level", "completions bash")
@@ -304,6 +419,122 @@ pub(super) const CASES: &[Case] = &[
         "standard output is full",
         "serve DIR/vol --ephemeral --create 1G > /dev/full",
         nothing,
+    ),
+    fails(
+        "no server to judge",
+        "torture nbd+unix:///?socket=DIR/s --timeout 10ms",
+        nothing,
+    ),
+    fails(
+        "no volume to serve",
+        "serve DIR/vol --socket DIR/s",
+        nothing,
+    ),
+    fails(
+        "no volume to read",
+        "serve DIR/vol --read-only --socket DIR/s",
+        nothing,
+    ),
+    fails("no volume to remove", "rm DIR/vol", nothing),
+    fails(
+        "a volume that was removed",
+        "serve DIR/vol --socket DIR/s",
+        a_removed_volume,
+    ),
+    fails(
+        "a volume that was removed already",
+        "rm DIR/vol",
+        a_removed_volume,
+    ),
+    fails(
+        "a new volume where something else is",
+        "create DIR/vol --size 1G",
+        a_directory_with_a_file,
+    ),
+    fails(
+        "a new volume to serve where something else is",
+        "serve DIR/vol --create 1G --socket DIR/s",
+        a_directory_with_a_file,
+    ),
+    fails(
+        "a scratch disk where a volume is",
+        "serve DIR/vol --ephemeral --create 1G --socket DIR/s",
+        a_volume,
+    ),
+    fails(
+        "a new volume where one is",
+        "create DIR/vol --size 1G",
+        a_volume,
+    ),
+    fails(
+        "a volume of another size",
+        "serve DIR/vol --create 1G --socket DIR/s",
+        a_volume,
+    ),
+    fails(
+        "a volume of other objects",
+        "serve DIR/vol --object-size 2M --socket DIR/s",
+        a_volume,
+    ),
+    fails(
+        "a volume in use",
+        "serve DIR/vol --socket DIR/s",
+        a_volume_in_use,
+    ),
+    fails("a volume in use to remove", "rm DIR/vol", a_volume_in_use),
+    fails(
+        "a volume that was not closed",
+        "serve DIR/vol --socket DIR/s",
+        a_volume_not_closed,
+    ),
+    fails(
+        "a volume that was not closed to remove",
+        "rm DIR/vol",
+        a_volume_not_closed,
+    ),
+    fails(
+        "no place for the write log",
+        "serve DIR/vol --cache-dir DIR/file --socket DIR/s",
+        a_volume_and_a_file,
+    ),
+    Case {
+        exit: 2,
+        ..fails(
+            "a write log too small for a volume that is there",
+            "serve DIR/vol --log-size 1M --socket DIR/s",
+            a_volume,
+        )
+    },
+    fails(
+        "a damaged superblock",
+        "serve DIR/vol --socket DIR/s",
+        a_damaged_superblock,
+    ),
+    fails(
+        "a damaged superblock to show",
+        "info DIR/vol",
+        a_damaged_superblock,
+    ),
+    fails(
+        "a damaged superblock to look into",
+        "dump DIR/vol/superblock.00000000 > /dev/null",
+        a_damaged_superblock,
+    ),
+    fails("no volumes to list", "list DIR/vol", nothing),
+    fails(
+        "no object to look into",
+        "dump DIR/vol/data.00000000",
+        nothing,
+    ),
+    fails(
+        "a directory to look into",
+        "dump DIR/vol",
+        a_directory_with_a_file,
+    ),
+    fails(
+        "a foreign file to look into",
+        "dump DIR/vol/precious",
+        a_directory_with_a_file,
     ),
     fails("nothing to show", "info DIR/vol", nothing),
     fails("nothing to show in memory", "info memory://", nothing),

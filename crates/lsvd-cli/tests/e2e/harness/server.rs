@@ -88,6 +88,37 @@ impl Server {
         Self::spawn(directory, command)
     }
 
+    /// A server of a volume that lasts, in a directory of its own, with a small write log.
+    pub(crate) fn start_lasting(directory: ObjectDirectory, arguments: &[&str]) -> Self {
+        let mut command = Self::lasting(&directory.objects());
+        command.arg("--socket").arg(directory.socket());
+        command.args(arguments);
+        Self::spawn(directory, command)
+    }
+
+    /// A server of the volume in `objects`, whose socket and local state are elsewhere.
+    pub(crate) fn start_beside(objects: &Path, arguments: &[&str]) -> Self {
+        let directory = ObjectDirectory::new();
+        let cache = directory.path().join("cache");
+        let cache = ["--cache-dir", cache.to_str().unwrap()];
+        Self::start_at(objects, directory, &[&cache, arguments].concat())
+    }
+
+    /// A server of the volume in `objects`, whose socket is in `directory`.
+    pub(crate) fn start_at(objects: &Path, directory: ObjectDirectory, arguments: &[&str]) -> Self {
+        let mut command = Self::lasting(objects);
+        command.arg("--socket").arg(directory.socket());
+        command.args(arguments);
+        Self::spawn(directory, command)
+    }
+
+    fn lasting(objects: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lsvd"));
+        command.env_remove("LSVD_LOG");
+        command.arg("serve").arg(objects);
+        command
+    }
+
     fn command(directory: &ObjectDirectory, size: &str) -> Command {
         // Not under `timeout`, which would stand between us and the process to be signalled.
         let mut command = Command::new(env!("CARGO_BIN_EXE_lsvd"));
@@ -97,7 +128,8 @@ impl Server {
         command
     }
 
-    fn spawn(directory: ObjectDirectory, mut command: Command) -> Self {
+    /// Starts `command`, which serves.
+    pub(crate) fn spawn(directory: ObjectDirectory, mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -128,6 +160,11 @@ impl Server {
         &self.directory
     }
 
+    /// Number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().unwrap();
         kill_process(Pid::from_child(child), signal).unwrap();
@@ -148,6 +185,12 @@ impl Server {
         let ended = self.wait_for_end();
         let empty = ObjectDirectory::new();
         (ended, std::mem::replace(&mut self.directory, empty))
+    }
+
+    /// Ends it as a crash of the program would.
+    pub(crate) fn kill(self) -> ObjectDirectory {
+        self.signal(Signal::KILL);
+        self.wait().1
     }
 
     /// An orderly close that must succeed without a word.

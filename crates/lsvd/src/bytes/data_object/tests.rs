@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bytes::documented_fields;
+use crate::bytes::object_header::FIELDS;
 use crate::words::units::{Lba, LbaRange};
 
 fn sample() -> DataHeader {
@@ -164,34 +166,10 @@ proptest! {
     }
 }
 
-/// Rows of the table of fixed header fields in the format's documentation: name, offset, size.
-fn documented_fields() -> Vec<(String, usize, usize)> {
-    let text = include_str!("../../../../../docs/format.md");
-    let table = text
-        .split("<!-- fixed header -->")
-        .nth(1)
-        .expect("the table is marked");
-    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
-    rows.map(|row| {
-        let mut cells = row.split('|').skip(1).map(str::trim);
-        let (offset, size, name) = (
-            cells.next().unwrap(),
-            cells.next().unwrap(),
-            cells.next().unwrap(),
-        );
-        (
-            name.to_owned(),
-            offset.parse().unwrap(),
-            size.parse().unwrap(),
-        )
-    })
-    .collect()
-}
-
 #[test]
 fn the_documentation_shows_the_fields_that_are_written() {
     let fields = FIELDS.map(|(name, range)| (name.to_owned(), range.start, range.len()));
-    assert_eq!(documented_fields(), fields);
+    assert_eq!(documented_fields("fixed header"), fields);
     for pair in FIELDS.windows(2) {
         assert_eq!(pair[0].1.end, pair[1].1.start, "a gap behind {}", pair[0].0);
     }

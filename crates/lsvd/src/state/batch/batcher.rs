@@ -2,10 +2,19 @@
 
 use std::collections::VecDeque;
 
+use futures_util::future::{Either, select};
+
+use super::slice::{BatchSlice, Recorded};
 use super::{Batch, BufferPool, PooledBuffer, Region};
 use crate::bytes::entry::{Entry, EntryKind};
+use crate::bytes::log::RecordBounds;
+use crate::state::durable::StreamPoint;
+use crate::state::extent_map::CutCount;
 use crate::state::in_flight::InFlight;
 use crate::state::object_table::ObjectTable;
+use crate::state::progress::Progress;
+use crate::state::segments::{Segment, SegmentPool};
+use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Mutex, Signal};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -21,6 +30,26 @@ pub struct Identity {
     pub session: u128,
 }
 
+/// Where sealed batches go.
+#[derive(Debug)]
+pub enum Sink {
+    /// To the uploader.
+    Uploads(Arc<UploadQueue>),
+    /// Into the write log first, which takes them with [`Batcher::take_slices`].
+    Log(LogRoom),
+}
+
+/// The room that a batch has in the write log.
+#[derive(Clone, Debug)]
+pub struct LogRoom {
+    /// Segments, one for each batch.
+    pub segments: Arc<SegmentPool>,
+    /// Bytes of a segment.
+    pub segment_bytes: u32,
+    /// How long records get.
+    pub bounds: RecordBounds,
+}
+
 /// Gives out slots in the open batch, seals it, and queues what is sealed.
 ///
 /// Slots are taken while the caller holds its part of the extent map, so the order of overlapping
@@ -32,9 +61,11 @@ pub struct Batcher {
     pool: Arc<BufferPool>,
     objects: Arc<ObjectTable>,
     in_flight: Arc<InFlight>,
+    progress: Arc<Progress>,
     entries_max: usize,
+    sink: Sink,
     state: Mutex<State>,
-    /// Notified when a batch is opened or sealed, and when the batcher closes.
+    /// Notified when a batch is opened or sealed, and when the batcher closes or fails.
     changed: Signal,
 }
 
@@ -44,14 +75,21 @@ struct State {
     /// Number of the next batch to be opened; nothing when the epoch's numbers are used up.
     next: Option<ObjectId>,
     last: Option<ObjectId>,
-    sealed: VecDeque<Arc<Batch>>,
+    /// Cuts that were made between batches.
+    cuts: CutCount,
+    /// Sealed and not yet taken by the log, where there is one.
+    sealed: VecDeque<(Arc<Batch>, Recorded)>,
     closed: bool,
+    /// Why nothing is accepted any more, if that is so.
+    failed: Option<Error>,
 }
 
 #[derive(Debug)]
 struct OpenBatch {
     batch: Arc<Batch>,
     entries: Vec<Entry>,
+    /// What the log took of it already.
+    recorded: Recorded,
 }
 
 /// What is to be entered into the batch.
@@ -66,14 +104,21 @@ pub enum NewEntry {
 }
 
 impl Batcher {
-    /// A batcher whose first batch is number 0 of `epoch`.
+    /// A batcher whose first batch is number 0 of `epoch` and follows the object `last`.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the state, named by its type"
+    )]
     pub fn new(
         identity: Identity,
         epoch: Epoch,
+        last: Option<ObjectId>,
         pool: Arc<BufferPool>,
         objects: Arc<ObjectTable>,
         in_flight: Arc<InFlight>,
+        progress: Arc<Progress>,
+        sink: Sink,
     ) -> Self {
         // A batch full of single sectors still has room for every entry.
         let entries_max = pool.buffer_sectors();
@@ -81,9 +126,11 @@ impl Batcher {
         let state = State {
             open: None,
             next,
-            last: None,
+            last,
+            cuts: CutCount::default(),
             sealed: VecDeque::new(),
             closed: false,
+            failed: None,
         };
         let state = Mutex::new(state);
         Self {
@@ -91,7 +138,9 @@ impl Batcher {
             pool,
             objects,
             in_flight,
+            progress,
             entries_max,
+            sink,
             state,
             changed: Signal::default(),
         }
@@ -110,34 +159,36 @@ impl Batcher {
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the volume is closed"));
         }
-        let mut changed = false;
-        let mut slot = state
-            .open
-            .as_mut()
-            .and_then(|open| open.append(range, what, self.entries_max));
-        if slot.is_none() {
-            let Some(buffer) = self.pool.try_take() else {
-                return Ok(None);
-            };
-            // First what can fail: a batch that is sealed must be announced.
-            let mut open = self.open_batch(&mut state, buffer)?;
-            state.seal();
-            slot = open.append(range, what, self.entries_max);
-            assert!(
-                slot.is_some(),
-                "{} sectors do not fit an empty batch",
-                range.sectors()
-            );
-            state.open = Some(open);
-            changed = true;
+        if let Some(error) = &state.failed {
+            return Err(error.clone());
         }
-        if state
-            .open
-            .as_ref()
-            .is_some_and(|open| open.is_full(self.entries_max))
-        {
-            state.seal();
-            changed = true;
+        let mut changed = false;
+        let mut slot = self.append_to_open(&mut state, range, what);
+        if slot.is_none() {
+            // What does not fit ends the batch even where there is no room for the next one yet:
+            // that room may come only when this one is stored.
+            changed = self.seal_open(&mut state);
+            if let Some((buffer, segment)) = self.try_take_room() {
+                match self.open_batch(&mut state, buffer, segment) {
+                    Ok(open) => state.open = Some(open),
+                    Err(error) => {
+                        drop(state);
+                        self.changed.notify();
+                        return Err(error);
+                    }
+                }
+                changed = true;
+                slot = self.append_to_open(&mut state, range, what);
+                assert!(
+                    slot.is_some(),
+                    "{} sectors do not fit an empty batch",
+                    range.sectors()
+                );
+            }
+        }
+        let full = |open: &OpenBatch| open.is_full(self.entries_max);
+        if state.open.as_ref().is_some_and(full) {
+            changed |= self.seal_open(&mut state);
         }
         drop(state);
         if changed {
@@ -146,7 +197,40 @@ impl Batcher {
         Ok(slot)
     }
 
-    fn open_batch(&self, state: &mut State, buffer: PooledBuffer) -> Result<OpenBatch> {
+    fn append_to_open(&self, state: &mut State, range: LbaRange, what: NewEntry) -> Option<Slot> {
+        let cuts = state.cuts;
+        let open = state.open.as_mut()?;
+        open.append(range, what, cuts, self.entries_max, self.log_room())
+    }
+
+    const fn log_room(&self) -> Option<&LogRoom> {
+        match &self.sink {
+            Sink::Log(room) => Some(room),
+            Sink::Uploads(_) => None,
+        }
+    }
+
+    /// Memory for a batch, and a segment of the log where there is one; called with the state
+    /// locked. Where either is missing the other is not even touched: whatever is given back tells
+    /// those who wait that there is room, and they would try again at once, without end.
+    fn try_take_room(&self) -> Option<(PooledBuffer, Option<Arc<Segment>>)> {
+        let Some(room) = self.log_room() else {
+            return Some((self.pool.try_take()?, None));
+        };
+        // Nobody else takes segments, so one that is free now is free still.
+        if !room.segments.has_free() {
+            return None;
+        }
+        let buffer = self.pool.try_take()?;
+        Some((buffer, Some(room.segments.try_take()?)))
+    }
+
+    fn open_batch(
+        &self,
+        state: &mut State,
+        buffer: PooledBuffer,
+        segment: Option<Arc<Segment>>,
+    ) -> Result<OpenBatch> {
         let used_up = || {
             let message = "the volume's object numbers are used up; open it again for new ones";
             Error::new(ErrorKind::NoSpace, message)
@@ -163,12 +247,17 @@ impl Batcher {
             buffer,
             writers: AtomicU32::new(0),
             entries: std::sync::OnceLock::new(),
+            header: std::sync::OnceLock::new(),
             filled: Signal::default(),
+            segment,
+            logged: Mutex::default(),
         });
         self.in_flight.insert(Arc::clone(&batch));
+        self.progress.opened(id);
         Ok(OpenBatch {
             batch,
             entries: Vec::new(),
+            recorded: Recorded::default(),
         })
     }
 
@@ -176,7 +265,7 @@ impl Batcher {
     pub fn seal(&self) -> Option<ObjectId> {
         let (sealed, last) = {
             let mut state = self.state.lock();
-            (state.seal(), state.last)
+            (self.seal_open(&mut state), state.last)
         };
         if sealed {
             self.changed.notify();
@@ -184,12 +273,29 @@ impl Batcher {
         last
     }
 
+    /// Makes a cut: seals the open batch, if there is one, and calls `begin` in the same moment, so
+    /// that every slot up to here has a lower count of cuts and every later one the count that
+    /// `begin` gets. Says which was the last batch to be sealed, and how many cuts there are now.
+    pub fn cut(&self, begin: impl FnOnce(CutCount)) -> (Option<ObjectId>, CutCount) {
+        let (sealed, last, cuts) = {
+            let mut state = self.state.lock();
+            let sealed = self.seal_open(&mut state);
+            state.cuts.0 += 1;
+            begin(state.cuts);
+            (sealed, state.last, state.cuts)
+        };
+        if sealed {
+            self.changed.notify();
+        }
+        (last, cuts)
+    }
+
     /// Seals the open batch if it is still this one.
     pub fn seal_if_open(&self, id: ObjectId) {
         let is_open = |state: &State| state.open.as_ref().is_some_and(|open| open.batch.id == id);
         let sealed = {
             let mut state = self.state.lock();
-            is_open(&state) && state.seal()
+            is_open(&state) && self.seal_open(&mut state)
         };
         if sealed {
             self.changed.notify();
@@ -210,28 +316,74 @@ impl Batcher {
             .await
     }
 
-    /// The next sealed batch, in order, if its number is below `end`.
+    /// How far the stream goes at the moment: everything that has a slot; nothing where nothing was
+    /// entered since the opening.
     #[must_use]
-    pub fn take_sealed(&self, end: ObjectId) -> Option<Arc<Batch>> {
-        let mut state = self.state.lock();
-        if state.sealed.front()?.id >= end {
-            return None;
+    pub fn point(&self) -> Option<StreamPoint> {
+        let state = self.state.lock();
+        match &state.open {
+            Some(open) => Some(StreamPoint {
+                batch: open.batch.id,
+                entries: u32::try_from(open.entries.len()).unwrap_or(u32::MAX),
+            }),
+            None => state.last.map(|batch| StreamPoint {
+                batch,
+                entries: u32::MAX,
+            }),
         }
-        state.sealed.pop_front()
     }
 
-    /// Waits until [`take_sealed`](Self::take_sealed) gives a batch; nothing when the batcher is
-    /// closed and empty.
-    pub async fn sealed(&self, end: ObjectId) -> Option<Arc<Batch>> {
-        self.changed
-            .until(|| {
-                if let Some(batch) = self.take_sealed(end) {
-                    return Some(Some(batch));
-                }
-                let state = self.state.lock();
-                (state.closed && state.sealed.is_empty()).then_some(None)
-            })
-            .await
+    /// The batches in memory that the log has not taken whole, and what the log has still to take
+    /// of them: the sealed ones to their ends and, where `open` asks for it, the open one as far as
+    /// it goes. In the order of the stream.
+    #[must_use]
+    pub fn take_slices(&self, open: bool) -> Vec<BatchSlice> {
+        let Some(room) = self.log_room() else {
+            return Vec::new();
+        };
+        let mut state = self.state.lock();
+        let sealed = std::mem::take(&mut state.sealed);
+        let mut slices: Vec<BatchSlice> = sealed
+            .into_iter()
+            .map(|(batch, recorded)| BatchSlice::to_the_end(batch, recorded))
+            .collect();
+        if open && let Some(open) = &mut state.open {
+            slices.extend(BatchSlice::of_open(
+                &open.batch,
+                &open.entries,
+                &mut open.recorded,
+                room.bounds,
+            ));
+        }
+        slices
+    }
+
+    /// Waits until [`take_slices`](Self::take_slices) gives a sealed batch, or `wanted` holds; whether there will
+    /// be more.
+    pub async fn wait_for_slices(&self, also: &Signal, wanted: impl Fn() -> bool) -> bool {
+        let ready = || {
+            if wanted() {
+                return Some(true);
+            }
+            let state = self.state.lock();
+            match (state.sealed.is_empty(), state.closed) {
+                (false, _) => Some(true),
+                (true, true) => Some(false),
+                (true, false) => None,
+            }
+        };
+        let sealed = Box::pin(self.changed.until(ready));
+        let wanted = Box::pin(also.until(ready));
+        match select(sealed, wanted).await {
+            Either::Left((more, _)) | Either::Right((more, _)) => more,
+        }
+    }
+
+    /// Accepts nothing any more, and tells everybody why.
+    pub fn fail(&self, error: Error) {
+        self.state.lock().failed.get_or_insert(error);
+        self.changed.notify();
+        self.pool.returned().notify();
     }
 
     /// Seals what is open and gives no slot any more.
@@ -239,29 +391,55 @@ impl Batcher {
         let last = {
             let mut state = self.state.lock();
             state.closed = true;
-            state.seal();
+            self.seal_open(&mut state);
+            if let Sink::Uploads(uploads) = &self.sink {
+                uploads.close();
+            }
             state.last
         };
         self.changed.notify();
         last
     }
-}
 
-impl State {
-    fn seal(&mut self) -> bool {
-        let Some(OpenBatch { batch, entries }) = self.open.take() else {
+    /// Ends the open batch and sends it on its way; whether there was one.
+    fn seal_open(&self, state: &mut State) -> bool {
+        let Some(open) = state.open.take() else {
             return false;
         };
-        batch.seal(entries);
-        self.sealed.push_back(batch);
+        open.batch.seal(open.entries);
+        match &self.sink {
+            Sink::Uploads(uploads) => uploads.push(SealedBatch::Memory(open.batch)),
+            Sink::Log(_) => state.sealed.push_back((open.batch, open.recorded)),
+        }
         true
     }
 }
 
 impl OpenBatch {
-    fn append(&mut self, range: LbaRange, what: NewEntry, entries_max: usize) -> Option<Slot> {
+    fn append(
+        &mut self,
+        range: LbaRange,
+        what: NewEntry,
+        cuts: CutCount,
+        entries_max: usize,
+        room: Option<&LogRoom>,
+    ) -> Option<Slot> {
         if self.entries.len() >= entries_max {
             return None;
+        }
+        if let Some(room) = room {
+            let sectors = match what {
+                NewEntry::Write => u32::try_from(range.sectors()).ok()?,
+                NewEntry::Discard | NewEntry::WriteZeroes => 0,
+            };
+            let entries = self.entries.len() + 1 - self.recorded.entries as usize;
+            let sectors = self.batch.buffer.used() - self.recorded.sectors + sectors;
+            let end = u64::from(self.recorded.position)
+                + room.bounds.record_max(entries, sectors)
+                + room.bounds.end_max();
+            if end > u64::from(room.segment_bytes) {
+                return None;
+            }
         }
         let (kind, region) = match what {
             NewEntry::Write => {
@@ -279,6 +457,7 @@ impl OpenBatch {
         Some(Slot {
             batch: Arc::clone(&self.batch),
             region,
+            cuts,
         })
     }
 
@@ -294,9 +473,16 @@ impl OpenBatch {
 pub struct Slot {
     batch: Arc<Batch>,
     region: Option<Region>,
+    cuts: CutCount,
 }
 
 impl Slot {
+    /// The cuts that were made before it, which the extent map asks for.
+    #[must_use]
+    pub const fn cuts(&self) -> CutCount {
+        self.cuts
+    }
+
     /// Copies the data in; afterwards the location may be published in the extent map.
     pub fn fill(mut self, data: &[u8]) -> Location {
         let offset = match self.region.take() {

@@ -12,6 +12,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use crate::bytes::block::{self, BLOCK_BYTES};
@@ -25,6 +26,9 @@ const SECTORS_PER_WORD: u32 = u64::BITS;
 
 /// Says that nothing is handed out any more; above every number of sectors.
 const FROZEN: u32 = u32::MAX;
+
+/// What is added to the checksum of a block whose content was lost; any value but 0 does.
+const SPOILED: u32 = 0x5bad_5bad;
 
 /// Alignment of the memory: that of pages, which is what direct I/O asks for at most.
 const ALIGNMENT: usize = 4096;
@@ -128,14 +132,20 @@ impl Buffer {
     /// Hands out nothing from now on, zeroes the rest of the last block in use, and says how many
     /// sectors are in use. A second time it changes nothing.
     pub fn freeze(self: &Arc<Self>) -> u32 {
-        let close = |carved: u32| (carved <= self.sectors).then_some(FROZEN);
+        // `used` is there before anybody can see that it counts.
+        let close = |carved: u32| {
+            let open = carved != FROZEN;
+            if open {
+                self.used.store(carved, Ordering::Release);
+            }
+            open.then_some(FROZEN)
+        };
         let Ok(used) = self
             .carved
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, close)
         else {
             return self.used.load(Ordering::Acquire);
         };
-        self.used.store(used, Ordering::Release);
         let padding = used.next_multiple_of(SECTORS_PER_BLOCK) - used;
         if padding > 0 {
             let tail = Region {
@@ -166,32 +176,60 @@ impl Buffer {
         unsafe { std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
     }
 
-    /// The whole data in use, padded with zeroes to whole blocks.
+    /// Sectors in use: those handed out so far, or all there ever will be once it is frozen.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        match self.carved.load(Ordering::Acquire) {
+            FROZEN => self.used.load(Ordering::Acquire),
+            carved => carved,
+        }
+    }
+
+    /// Whether all of these sectors were filled.
+    #[must_use]
+    pub fn is_filled(&self, sectors: Range<u32>) -> bool {
+        sectors.end <= self.sectors
+            && words_of(sectors.start, sectors.end.saturating_sub(sectors.start)).all(
+                |(word, mask)| {
+                    let filled = self.filled.get(word);
+                    filled.is_some_and(|bits| bits.load(Ordering::Acquire) & mask == mask)
+                },
+            )
+    }
+
+    /// Sectors that were filled.
     ///
     /// # Panics
-    /// Unless the buffer is frozen and everything handed out was filled.
+    /// When one of them was not.
     #[must_use]
-    pub fn frozen_blocks(&self) -> &[u8] {
-        assert_eq!(
-            self.carved.load(Ordering::Acquire),
-            FROZEN,
-            "the buffer still hands out"
-        );
-        let padded = self
-            .used
-            .load(Ordering::Acquire)
-            .next_multiple_of(SECTORS_PER_BLOCK);
-        self.assert_filled(0, padded);
-        // SAFETY: inside the allocation, nothing is handed out any more and all that was is
-        // filled, so nobody writes while the slice lives.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), padded as usize * SECTOR) }
+    pub fn filled_sectors(&self, sectors: Range<u32>) -> &[u8] {
+        let count = sectors.end.saturating_sub(sectors.start);
+        self.assert_filled(sectors.start, count);
+        let first = self.pointer(sectors.start as usize * SECTOR);
+        // SAFETY: inside the allocation and filled (`assert_filled`), so that their writer is gone
+        // and no other ever comes while the buffer is shared.
+        unsafe { std::slice::from_raw_parts(first, count as usize * SECTOR) }
+    }
+
+    /// What was gathered of a block's checksum so far.
+    #[must_use]
+    pub fn sum(&self, block: u32) -> Option<u32> {
+        let sum = self.sums.get(block as usize)?;
+        Some(sum.load(Ordering::Acquire))
+    }
+
+    /// Makes a block fail its checksum wherever the buffer goes: what should have been in it is
+    /// lost, and nobody is to take what is there for it.
+    pub fn spoil(&self, block: u32) {
+        if let Some(sum) = self.sums.get(block as usize) {
+            sum.fetch_xor(SPOILED, Ordering::AcqRel);
+        }
     }
 
     /// The checksum of a block of a frozen buffer.
     #[must_use]
     pub fn checksum(&self, block: u32) -> Option<u32> {
-        let sum = self.sums.get(block as usize)?;
-        Some(block::checksum(sum.load(Ordering::Acquire)))
+        self.sum(block).map(block::checksum)
     }
 
     /// Makes the buffer as new; its old content stays, unreadable, until it is overwritten.
@@ -334,7 +372,7 @@ mod tests {
         assert_eq!(buffer.freeze(), 16);
         let mut all = vec![1; 3 * 512];
         all.resize(16 * 512, 2);
-        assert_eq!(buffer.frozen_blocks(), all);
+        assert_eq!(buffer.filled_sectors(0..16), all);
         assert_eq!(
             buffer.checksum(0),
             Some(crc32c::crc32c(&all[..BLOCK_BYTES]))
@@ -360,7 +398,7 @@ mod tests {
         assert_eq!(buffer.freeze(), 1, "a second time changes nothing");
         let mut block = [0; BLOCK_BYTES];
         block[..512].fill(7);
-        assert_eq!(buffer.frozen_blocks(), block);
+        assert_eq!(buffer.filled_sectors(0..8), block);
         assert_eq!(buffer.checksum(0), Some(crc32c::crc32c(&block)));
         assert!(buffer.carve(1).is_none());
     }
@@ -387,7 +425,7 @@ mod tests {
             }
         });
         buffer.freeze();
-        let blocks = buffer.frozen_blocks();
+        let blocks = buffer.filled_sectors(0..64 * SECTORS_PER_BLOCK);
         for (number, block) in (0..).zip(blocks.chunks(BLOCK_BYTES)) {
             assert_eq!(
                 buffer.checksum(number),

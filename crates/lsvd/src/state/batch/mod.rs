@@ -3,26 +3,37 @@
 mod batcher;
 mod buffer;
 mod pool;
+mod slice;
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use ::bytes::Bytes;
 
-pub use batcher::{Batcher, Identity, NewEntry, Slot};
+pub use batcher::{Batcher, Identity, LogRoom, NewEntry, Sink, Slot};
 pub use buffer::{Buffer, Region};
 pub use pool::{BufferPool, PooledBuffer};
+pub use slice::{BatchSlice, Recorded};
 
 use crate::bytes::block::{BLOCK_BYTES, CRC_BYTES, Place};
 use crate::bytes::data_object::DataHeader;
 use crate::bytes::entry::Entry;
+use crate::bytes::log::LoggedSlice;
+use crate::state::logged::LoggedBatch;
+use crate::state::segments::Segment;
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, Signal};
+use crate::sync::{Arc, Mutex, Signal};
 use crate::words::name::{ObjectId, ObjectName};
 use crate::words::units::{DataOffset, ObjectSlot, SECTOR_BYTES};
 
 /// Bit of [`Batch::writers`] that says that no slot is given any more.
 const SEALED: u32 = 1 << 31;
+
+/// Bit of [`Batch::writers`] that says that somebody waits for slots before the seal.
+const WATCHED: u32 = 1 << 30;
+
+const SECTORS_PER_BLOCK: u32 = 8;
+const _: () = assert!(SECTORS_PER_BLOCK as u64 * SECTOR_BYTES == BLOCK_BYTES as u64);
 
 /// One batch, open or sealed. Its identity and every byte it was given stay the same for life.
 #[derive(Debug)]
@@ -37,8 +48,15 @@ pub struct Batch {
     writers: AtomicU32,
     /// The entry list, once the batch is sealed.
     entries: OnceLock<Vec<Entry>>,
-    /// Notified when the last writer of a sealed batch is done.
+    /// What its object says of itself, once that was decided.
+    header: OnceLock<DataHeader>,
+    /// Notified when the last writer of a sealed batch is done, and for those who watch at every
+    /// writer's end.
     filled: Signal,
+    /// Its segment of the write log, where there is a log.
+    segment: Option<Arc<Segment>>,
+    /// The slices of it that the log has.
+    logged: Mutex<Vec<LoggedSlice>>,
 }
 
 impl Batch {
@@ -59,18 +77,46 @@ impl Batch {
         self.buffer.read(offset, out);
     }
 
+    /// The batch before it in the stream.
+    #[must_use]
+    pub fn predecessor(&self) -> Option<ObjectId> {
+        self.predecessor
+    }
+
+    /// Its segment of the write log, where there is a log.
+    #[must_use]
+    pub fn segment(&self) -> Option<&Arc<Segment>> {
+        self.segment.as_ref()
+    }
+
+    /// Bytes of the data area that were handed out.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        u64::from(self.buffer.used()) * SECTOR_BYTES
+    }
+
     /// Waits until the batch is sealed and all its data is there.
     pub async fn filled(&self) {
-        let done = || self.writers.load(Ordering::SeqCst) == SEALED;
+        let done = || self.writers.load(Ordering::SeqCst) & !WATCHED == SEALED;
         self.filled.until(|| done().then_some(())).await;
     }
 
-    /// The header of the object; to be called when the batch is [`filled`](Self::filled).
+    /// Waits until these sectors of the data area are there.
+    pub async fn sectors_filled(&self, sectors: Range<u32>) {
+        if self.buffer.is_filled(sectors.clone()) {
+            return;
+        }
+        self.writers.fetch_or(WATCHED, Ordering::SeqCst);
+        let done = || self.buffer.is_filled(sectors.clone()).then_some(());
+        self.filled.until(done).await;
+    }
+
+    /// The header of the object, which is the same for ever once it was asked for; to be called
+    /// when the batch is [`filled`](Self::filled).
     ///
     /// The times are the caller's: the batch knows no clock.
-    #[must_use]
-    pub fn header(&self, wall_time_ns: u64, persisted: Option<ObjectId>) -> DataHeader {
-        DataHeader {
+    pub fn header(&self, wall_time_ns: u64, persisted: Option<ObjectId>) -> &DataHeader {
+        self.header.get_or_init(|| DataHeader {
             volume: self.identity.volume,
             id: self.id,
             predecessor: self.predecessor,
@@ -79,7 +125,7 @@ impl Batch {
             persisted,
             data_len: u64::from(self.buffer.freeze()) * SECTOR_BYTES,
             entries: self.entries.get().cloned().unwrap_or_default(),
-        }
+        })
     }
 
     /// The data area as it is stored, block and checksum in turn, without a copy of the data; to be
@@ -87,7 +133,8 @@ impl Batch {
     #[must_use]
     pub fn stored_blocks(self: &Arc<Self>) -> Vec<Bytes> {
         self.buffer.freeze();
-        let data = Bytes::from_owner(FrozenData(Arc::clone(self)));
+        let sectors = self.buffer.used().next_multiple_of(SECTORS_PER_BLOCK);
+        let data = self.sectors(0..sectors);
         let place = Place::of(self.identity.volume, ObjectName::data(self.id));
         let mut crcs = Vec::with_capacity(data.len() / BLOCK_BYTES * CRC_BYTES);
         for block in (0_u32..).take(data.len() / BLOCK_BYTES) {
@@ -106,27 +153,93 @@ impl Batch {
             .collect()
     }
 
+    /// Filled sectors of the data area, without a copy.
+    #[must_use]
+    pub fn sectors(self: &Arc<Self>, sectors: Range<u32>) -> Bytes {
+        Bytes::from_owner(FilledData(Arc::clone(self), sectors))
+    }
+
+    /// Bytes of its data that the log has.
+    #[must_use]
+    pub fn logged_bytes(&self) -> u64 {
+        let logged = self.logged.lock();
+        let sectors = logged.iter().map(|slice| u64::from(slice.sectors));
+        sectors.sum::<u64>() * SECTOR_BYTES
+    }
+
+    /// Says that the log has a slice of it.
+    pub fn add_logged(&self, slice: LoggedSlice) {
+        self.logged.lock().push(slice);
+    }
+
+    /// The same batch without its memory: its log has all of it, up to `end` in its segment.
+    #[must_use]
+    pub fn leave_memory(&self, end: u32) -> Option<LoggedBatch> {
+        let segment = Arc::clone(self.segment.as_ref()?);
+        let blocks = self.buffer.used().div_ceil(SECTORS_PER_BLOCK);
+        let sums = (0..blocks).map(|block| self.buffer.sum(block).unwrap_or_default());
+        Some(LoggedBatch::new(
+            self.id,
+            self.slot,
+            segment,
+            self.logged.lock().clone(),
+            sums.collect(),
+            end,
+        ))
+    }
+
+    /// A batch that was read back: sealed, with this header and this data.
+    #[must_use]
+    pub fn restored(
+        header: DataHeader,
+        slot: ObjectSlot,
+        segment: Arc<Segment>,
+        buffer: PooledBuffer,
+    ) -> Self {
+        let entries = OnceLock::from(header.entries.clone());
+        buffer.freeze();
+        Self {
+            identity: Identity {
+                volume: header.volume,
+                session: 0,
+            },
+            id: header.id,
+            predecessor: header.predecessor,
+            slot,
+            buffer,
+            writers: AtomicU32::new(SEALED),
+            entries,
+            header: OnceLock::from(header),
+            filled: Signal::default(),
+            segment: Some(segment),
+            logged: Mutex::default(),
+        }
+    }
+
     /// Ends the batch; called by the batcher, which gives no slot of it afterwards.
     fn seal(&self, entries: Vec<Entry>) {
-        if self.entries.set(entries).is_ok() && self.writers.fetch_or(SEALED, Ordering::SeqCst) == 0
-        {
-            self.filled.notify();
+        if self.entries.set(entries).is_ok() {
+            let writers = self.writers.fetch_or(SEALED, Ordering::SeqCst);
+            if writers & !WATCHED == 0 {
+                self.filled.notify();
+            }
         }
     }
 
     fn writer_done(&self) {
-        if self.writers.fetch_sub(1, Ordering::SeqCst) == SEALED | 1 {
+        let before = self.writers.fetch_sub(1, Ordering::SeqCst);
+        if before & WATCHED != 0 || before == SEALED | 1 {
             self.filled.notify();
         }
     }
 }
 
-/// Keeps a sealed batch, and so its buffer, alive for as long as a request body points into it.
-struct FrozenData(Arc<Batch>);
+/// Keeps a batch, and so its buffer, alive for as long as a request body points into it.
+struct FilledData(Arc<Batch>, Range<u32>);
 
-impl AsRef<[u8]> for FrozenData {
+impl AsRef<[u8]> for FilledData {
     fn as_ref(&self) -> &[u8] {
-        self.0.buffer.frozen_blocks()
+        self.0.buffer.filled_sectors(self.1.clone())
     }
 }
 

@@ -73,6 +73,37 @@ impl ExtentArray {
         copy
     }
 
+    /// The extents of a chunk, which is `range`.
+    pub(super) fn part(&self, span_bits: u32, range: Range<u32>) -> &[PackedExtent] {
+        let first = self.first_ending_behind(span_bits, range.start);
+        let end = self.count_starting_up_to(span_bits, range.end - 1);
+        &self.extents[first..end]
+    }
+
+    /// Maps `pieces`, which ascend, are merged, and are counted from sector `base`, where nothing is
+    /// mapped: many at once, without a search and a shift for each.
+    pub(super) fn fill(&mut self, span_bits: u32, base: u32, pieces: &[Piece]) {
+        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
+            return;
+        };
+        let (first, last) = (first.moved_up(base), last.moved_up(base));
+        let at = self.first_ending_behind(span_bits, first.start);
+        let previous = at.checked_sub(1).map(|at| self.extents[at].unpack());
+        let next = self.extents.get(at).map(|extent| extent.unpack());
+        let apart = !previous.is_some_and(|previous| previous.continues_into(first))
+            && !next.is_some_and(|next| next.start < last.end || last.continues_into(next));
+        if !apart {
+            for piece in pieces {
+                self.insert(span_bits, piece.moved_up(base), |_displaced| {});
+            }
+            return;
+        }
+        self.reserve(pieces.len());
+        let packed = pieces.iter().map(|piece| piece.moved_up(base));
+        self.extents.extend(packed.map(PackedExtent::pack));
+        self.extents[at..].rotate_right(pieces.len());
+    }
+
     /// What is mapped of `range`, ascending, cut to it.
     pub(super) fn lookup(&self, span_bits: u32, range: Range<u32>, mut visit: impl FnMut(Piece)) {
         let first = self.first_ending_behind(span_bits, range.start);

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::detached::Detached;
+use super::detached::DetachedChunks;
 use super::large_pages::{List, block_bytes, list};
 use super::leaf::Leaf;
-use super::packed::Piece;
+use super::packed::{PackedExtent, Piece};
 use super::{CHUNK_SECTORS, LEAF_CHUNKS, low_bits};
 
 const BRANCH_LEAVES: u64 = 1 << 11;
@@ -55,13 +55,26 @@ impl Directory {
 
     /// What is mapped of `range` of the chunk at `position`, ascending, cut to it.
     pub(super) fn lookup(&self, position: u64, range: Range<u32>, mut visit: impl FnMut(Piece)) {
-        let (branch, leaf, base) = indices(position);
-        if let Some(Some(branch)) = self.root.get(branch)
-            && let Some(leaf) = branch.get(leaf)
-        {
+        let (.., base) = indices(position);
+        if let Some(leaf) = leaf_of(&self.root, position) {
             let range = range.start + base..range.end + base;
             leaf.lookup(range, |piece| visit(piece.moved_down(base)));
         }
+    }
+
+    /// The extents of the chunk at `position`, ascending, counted from the start of its leaf.
+    pub(super) fn copy(&self, position: u64) -> Vec<PackedExtent> {
+        let (.., base) = indices(position);
+        let leaf = leaf_of(&self.root, position);
+        leaf.map(|leaf| leaf.copy(base)).unwrap_or_default()
+    }
+
+    /// Maps `pieces` of the chunk at `position`, which ascend and lie where nothing is mapped.
+    pub(super) fn fill(&mut self, position: u64, pieces: &[Piece]) {
+        assert!(position < self.positions, "a chunk behind the volume's end");
+        let (.., base) = indices(position);
+        let leaf = leaf_or_new(&mut self.root, &mut self.tally, self.positions, position);
+        leaf.fill(base, pieces, &mut self.tally);
     }
 
     /// Maps `piece` of the chunk at `position`, and reports what it overwrites.
@@ -93,10 +106,10 @@ impl Directory {
     }
 
     /// Takes all chunks at `positions` out, whole parts of the directory at once.
-    pub(super) fn detach(&mut self, stripe: u64, positions: Range<u64>, into: &mut Detached) {
+    pub(super) fn detach(&mut self, positions: Range<u64>, into: &mut DetachedChunks) {
         if positions.start == 0 && positions.end >= self.positions {
             self.tally = Tally::default();
-            into.push_root(stripe, std::mem::take(&mut self.root));
+            into.push_root(std::mem::take(&mut self.root));
             return;
         }
         let mut position = positions.start;
@@ -113,30 +126,17 @@ impl Directory {
                 if let Some(branch) = slot.take() {
                     self.tally
                         .change(tally_of_branch(&branch), Tally::default());
-                    into.push_branch(stripe, start, branch);
+                    into.push_branch(start, branch);
                 }
             } else if let Some(branch) = slot {
-                detach_from_branch(branch, &mut self.tally, stripe, part, into);
+                detach_from_branch(branch, &mut self.tally, part, into);
             }
         }
     }
 
     /// Position of the first chunk at `from` or behind in which anything is mapped.
     pub(super) fn next_occupied(&self, from: u64) -> Option<u64> {
-        let (first_branch, mut first_leaf, mut first_sector) = indices(from);
-        for (b, branch) in self.root.iter().enumerate().skip(first_branch) {
-            if let Some(branch) = branch {
-                for (l, leaf) in branch.iter().enumerate().skip(first_leaf) {
-                    if let Some(sector) = leaf.next_mapped(first_sector) {
-                        let chunk = u64::from(sector) / CHUNK_SECTORS;
-                        return Some(position_of(b, l) + chunk);
-                    }
-                    first_sector = 0;
-                }
-            }
-            (first_leaf, first_sector) = (0, 0);
-        }
-        None
+        first_occupied(&self.root, from)
     }
 
     /// Says what is wrong, if anything: in the counts, the shape, or a leaf. `chunk_end` gives
@@ -192,10 +192,50 @@ pub(super) fn leaves(branch: &Branch, start: u64) -> impl Iterator<Item = (u64, 
 }
 
 /// The branches of a root and the positions at which they start.
-pub(super) fn branches(root: &Root) -> impl Iterator<Item = (u64, &Branch)> {
+pub(super) fn all_branches(root: &[Option<Branch>]) -> impl Iterator<Item = (u64, &Branch)> {
     (0..)
         .zip(root)
         .filter_map(|(index, branch): (u64, _)| Some((index * BRANCH_CHUNKS, branch.as_ref()?)))
+}
+
+/// The leaf that owns `position`, if it is there.
+pub(super) fn leaf_of(root: &Root, position: u64) -> Option<&Leaf> {
+    let (branch, leaf, _) = indices(position);
+    root.get(branch)?.as_ref()?.get(leaf)
+}
+
+/// Position of the first chunk at `from` or behind in which anything is mapped.
+pub(super) fn first_occupied(root: &Root, from: u64) -> Option<u64> {
+    let (first, ..) = indices(from);
+    all_branches(root.get(first..)?)
+        .map(|(start, branch)| (start + first as u64 * BRANCH_CHUNKS, branch))
+        .find_map(|(start, branch)| first_mapped(branch, start, from))
+}
+
+/// Position of the first chunk at `from` or behind in which anything is mapped, of the branch that
+/// starts at `start`.
+pub(super) fn first_mapped(branch: &Branch, start: u64, from: u64) -> Option<u64> {
+    let from = from.max(start);
+    let first = index((from - start) / LEAF_CHUNKS);
+    let mut sector = low_bits(from % LEAF_CHUNKS * CHUNK_SECTORS);
+    for (l, leaf) in branch.iter().enumerate().skip(first) {
+        if let Some(mapped) = leaf.next_mapped(sector) {
+            let chunk = u64::from(mapped) / CHUNK_SECTORS;
+            return Some(start + l as u64 * LEAF_CHUNKS + chunk);
+        }
+        sector = 0;
+    }
+    None
+}
+
+/// The position at which the branch that owns `position` starts.
+pub(super) const fn start_of_branch(position: u64) -> u64 {
+    position - position % BRANCH_CHUNKS
+}
+
+/// The position at which the leaf that owns `position` starts.
+pub(super) const fn start_of_leaf(position: u64) -> u64 {
+    position - position % LEAF_CHUNKS
 }
 
 /// The leaf that owns `position`; what leads to it is allocated if need be.
@@ -224,14 +264,13 @@ fn leaf_or_new<'a>(
 fn detach_from_branch(
     branch: &mut Branch,
     tally: &mut Tally,
-    stripe: u64,
     positions: Range<u64>,
-    into: &mut Detached,
+    into: &mut DetachedChunks,
 ) {
     let mut position = positions.start;
     while position < positions.end {
         let (_, index, first) = indices(position);
-        let start = position - position % LEAF_CHUNKS;
+        let start = start_of_leaf(position);
         let end = (start + LEAF_CHUNKS).min(positions.end);
         position = start + LEAF_CHUNKS;
         let Some(leaf) = branch.get_mut(index) else {
@@ -239,7 +278,7 @@ fn detach_from_branch(
         };
         let (.., last) = indices(end - 1);
         let range = first..last + low_bits(CHUNK_SECTORS);
-        leaf.detach(range, tally, (stripe, start), into);
+        leaf.detach(range, tally, start, into);
     }
 }
 
@@ -264,7 +303,7 @@ fn tally_of_branch(branch: &Branch) -> Tally {
     clippy::cast_possible_truncation,
     reason = "a leaf has less than 2^32 sectors"
 )]
-const fn indices(position: u64) -> (usize, usize, u32) {
+pub(super) const fn indices(position: u64) -> (usize, usize, u32) {
     (
         index(position / BRANCH_CHUNKS),
         index(position / LEAF_CHUNKS % BRANCH_LEAVES),

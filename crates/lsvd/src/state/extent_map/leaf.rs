@@ -4,11 +4,11 @@ use std::mem::{replace, take};
 use std::ops::Range;
 
 use super::array::ExtentArray;
-use super::detached::Detached;
+use super::detached::DetachedChunks;
 use super::directory::Tally;
 use super::large_pages::{List, block_bytes, list};
-use super::packed::Piece;
-use super::{CHUNK_BITS, CHUNK_SECTORS, LEAF_BITS, LEAF_SECTORS};
+use super::packed::{PackedExtent, Piece};
+use super::{CHUNK_BITS, CHUNK_SECTORS, LEAF_BITS, LEAF_SECTORS, low_bits};
 
 const LEAF_SECTOR_BITS: u32 = CHUNK_BITS + LEAF_BITS;
 
@@ -88,6 +88,23 @@ impl Leaf {
         array.lookup(span_bits, range, visit);
     }
 
+    /// The extents of the chunk that starts at `base`, ascending.
+    pub(super) fn copy(&self, base: u32) -> Vec<PackedExtent> {
+        let span_bits = self.span_bits();
+        let array = &self.arrays()[index(base, span_bits)];
+        let chunk = base..base + low_bits(CHUNK_SECTORS);
+        array.part(span_bits, chunk).to_vec()
+    }
+
+    /// Maps `pieces` of the chunk that starts at `base`, which ascend and lie where nothing is
+    /// mapped, and keeps the counts.
+    pub(super) fn fill(&mut self, base: u32, pieces: &[Piece], tally: &mut Tally) {
+        let len = self.change(base, tally, |array, span_bits| {
+            array.fill(span_bits, base, pieces);
+        });
+        self.split_if_long(len, tally);
+    }
+
     /// The first sector that is mapped, of those in or behind the chunk that starts at `from`.
     pub(super) fn next_mapped(&self, from: u32) -> Option<u32> {
         let span_bits = self.span_bits();
@@ -101,6 +118,10 @@ impl Leaf {
         let len = self.change(new.start, tally, |array, span_bits| {
             array.insert(span_bits, new, displaced);
         });
+        self.split_if_long(len, tally);
+    }
+
+    fn split_if_long(&mut self, len: usize, tally: &mut Tally) {
         if len > ARRAY_EXTENTS_MAX && self.span_bits() > CHUNK_BITS {
             let before = self.tally();
             self.split();
@@ -139,18 +160,18 @@ impl Leaf {
     }
 
     /// Takes the extents of whole chunks out: all arrays or some as they are, or the extents
-    /// themselves from arrays that stay. The leaf is the one at position `start` of `stripe`.
+    /// themselves from arrays that stay. The leaf is the one that starts at position `start`.
     pub(super) fn detach(
         &mut self,
         range: Range<u32>,
         tally: &mut Tally,
-        (stripe, start): (u64, u64),
-        into: &mut Detached,
+        start: u64,
+        into: &mut DetachedChunks,
     ) {
         let before = self.tally();
         // A discard of much of a volume passes here under all locks, mostly by whole leaves.
         if u64::from(range.end - range.start) == LEAF_SECTORS {
-            into.push_leaf(stripe, start, replace(self, Self::EMPTY));
+            into.push_leaf(start, replace(self, Self::EMPTY));
             return tally.change(before, Tally::default());
         }
         let span_bits = self.span_bits();
@@ -158,10 +179,10 @@ impl Leaf {
             let from = span.start.max(range.start);
             let to = span.end.min(range.end);
             if (from..to) == span {
-                into.push_leaf(stripe, start, Self::Whole(take(array)));
+                into.push_leaf(start, Self::Whole(take(array)));
             } else if from < to {
                 array.remove(span_bits, from..to, |piece| {
-                    into.push_piece(stripe, start, piece);
+                    into.push_piece(start, piece);
                 });
             }
         }

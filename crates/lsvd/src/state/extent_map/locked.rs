@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::sync::MutexGuard;
+use crate::sync::{Arc, MutexGuard};
 use crate::words::units::{Extent, LbaRange, Location};
 
-use super::detached::Detached;
-use super::directory::Directory;
+use super::cut::CutCount;
+use super::detached::{Detached, DetachedChunks};
 use super::packed::{OBJECT_SECTORS_MAX, Piece, advance};
 use super::{
-    CHUNK_SECTORS, STRIPES, chunk_of, extent_of, index_of, part_in, parts, position_of,
-    positions_before, stripe_of,
+    CHUNK_SECTORS, Chunks, ExtentMap, STRIPES, chunk_of, extent_of, index_of, part_in, parts,
+    position_of, positions_before, stripe_of,
 };
 
 /// Exclusive access to the part of an [`ExtentMap`](super::ExtentMap) that a range touches.
@@ -23,12 +23,11 @@ use super::{
 /// map that share a lock are not only neighbours.
 #[must_use = "the range is locked only as long as this is kept"]
 pub struct LockedRange<'a> {
+    pub(super) map: &'a ExtentMap,
     pub(super) range: LbaRange,
-    /// Number of sectors of the volume.
-    pub(super) sectors: u64,
     pub(super) first_chunk: u64,
     /// The stripes of the chunks from the first one on: all of them, or one for each chunk.
-    pub(super) stripes: SmallVec<[MutexGuard<'a, Directory>; 2]>,
+    pub(super) stripes: SmallVec<[MutexGuard<'a, Chunks>; 2]>,
 }
 
 impl LockedRange<'_> {
@@ -39,7 +38,8 @@ impl LockedRange<'_> {
     }
 
     /// Maps `range` to `location` and what follows it; `displaced` gets, in ascending order, each
-    /// extent or part of one that was there before, always cut to `range`.
+    /// extent or part of one that was there before, always cut to `range`. `cuts` is what came with
+    /// the change's place in the stream.
     ///
     /// # Panics
     /// When `range` is not inside the locked one or reaches behind the largest object's end.
@@ -47,6 +47,7 @@ impl LockedRange<'_> {
         &mut self,
         range: LbaRange,
         location: Location,
+        cuts: CutCount,
         mut displaced: impl FnMut(Extent),
     ) {
         self.assert_inside(range);
@@ -62,7 +63,9 @@ impl LockedRange<'_> {
                 location,
             };
             location = advance(location, part.end - part.start);
-            self.stripe_mut(index)
+            self.before_change(index, cuts);
+            self.chunks_mut(index)
+                .directory
                 .insert(position_of(index), piece, |old| {
                     displaced(extent_of(index, old));
                 });
@@ -71,37 +74,56 @@ impl LockedRange<'_> {
 
     /// Unmaps `range` by cutting whole parts off the map's directory. For the whole volume that
     /// takes constant time, and else milliseconds for millions of extents; looking at each and
-    /// freeing them is left to whoever gets it, best after this lock is released.
+    /// freeing them is left to whoever gets it, best after this lock is released. `cuts` is what came
+    /// with the change's place in the stream.
     ///
     /// # Panics
     /// When `range` is not inside the locked one.
-    pub fn detach(&mut self, range: LbaRange) -> Detached {
+    pub fn detach(&mut self, range: LbaRange, cuts: CutCount) -> Detached {
         self.assert_inside(range);
         let mut detached = Detached::default();
         if range.is_empty() {
             return detached;
         }
         let first_whole = range.start.0.div_ceil(CHUNK_SECTORS);
-        let end_whole = if range.end.0 == self.sectors {
+        let end_whole = if range.end.0 == self.map.sectors {
             range.end.0.div_ceil(CHUNK_SECTORS)
         } else {
             range.end.0 / CHUNK_SECTORS
         };
         for (index, part) in self.border_parts(range, first_whole, end_whole) {
-            self.stripe_mut(index)
+            self.before_change(index, cuts);
+            self.chunks_mut(index)
+                .directory
                 .remove(position_of(index), part, |old| {
                     detached.push_extent(extent_of(index, old));
                 });
         }
         if first_whole < end_whole {
-            for slot in 0..self.stripes.len() {
-                let stripe = stripe_of(self.first_chunk + slot as u64);
-                let start = positions_before(first_whole, stripe);
-                let end = positions_before(end_whole, stripe);
-                self.stripes[slot].detach(stripe, start..end, &mut detached);
-            }
+            self.detach_whole(first_whole..end_whole, cuts, &mut detached);
         }
         detached
+    }
+
+    /// Takes whole chunks out.
+    fn detach_whole(&mut self, chunks: Range<u64>, cuts: CutCount, into: &mut Detached) {
+        self.map.changes.mark_all(cuts, chunks.clone());
+        let is_before = self.map.cut.is_before(cuts);
+        for slot in 0..self.stripes.len() {
+            let stripe = stripe_of(self.first_chunk + slot as u64);
+            let start = positions_before(chunks.start, stripe);
+            let end = positions_before(chunks.end, stripe);
+            let mut detached = DetachedChunks::new(stripe);
+            let Chunks { directory, saved } = &mut *self.stripes[slot];
+            directory.detach(start..end, &mut detached);
+            if is_before && start < end {
+                let detached = Arc::new(detached);
+                saved.detached(start..end, &detached);
+                into.push_chunks(detached);
+            } else if !detached.is_empty() {
+                into.push_chunks(Arc::new(detached));
+            }
+        }
     }
 
     /// The parts of `range` in the first and last chunk where those are not removed whole.
@@ -132,7 +154,16 @@ impl LockedRange<'_> {
         );
     }
 
-    fn stripe_mut(&mut self, index: u64) -> &mut Directory {
+    /// Notes that chunk `index` changes, and saves what it holds where a cut needs it.
+    fn before_change(&mut self, index: u64, cuts: CutCount) {
+        let map = self.map;
+        map.changes.mark(cuts, index);
+        if map.cut.is_before(cuts) {
+            map.save(index, self.chunks_mut(index));
+        }
+    }
+
+    fn chunks_mut(&mut self, index: u64) -> &mut Chunks {
         let slot = self.slot(index);
         &mut self.stripes[slot]
     }

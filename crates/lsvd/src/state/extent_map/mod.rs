@@ -11,12 +11,16 @@
 //! Nothing here does I/O, and no extent crosses a chunk border.
 
 mod array;
+mod changes;
+mod cut;
 mod detached;
 mod directory;
+mod fill;
 mod large_pages;
 mod leaf;
 mod locked;
 mod packed;
+mod saved;
 mod visit;
 
 #[cfg(test)]
@@ -31,11 +35,17 @@ use crate::sync::Mutex;
 use crate::words::limits::VOLUME_BYTES_MAX;
 use crate::words::units::{Extent, Lba, LbaRange, Location, SECTOR_BYTES};
 
+use changes::Changes;
+use cut::CutState;
 use directory::{Directory, Tally};
 use packed::Piece;
+use saved::Saved;
 use visit::visit_chunks;
 
+pub use changes::RegionNumber;
+pub use cut::{Cut, CutCount, RegionWalk};
 pub use detached::Detached;
+pub use fill::Filler;
 pub use locked::LockedRange;
 
 /// Sectors of a chunk, as a power of two: 4 MiB.
@@ -55,11 +65,22 @@ const STRIPES: u64 = 256;
 pub struct ExtentMap {
     sectors: u64,
     stripes: Box<[Stripe]>,
+    changes: Changes,
+    cut: CutState,
 }
 
 /// Aligned so that no two locks share a cache line, nor a pair of lines that is fetched as one.
 #[repr(align(128))]
-struct Stripe(Mutex<Directory>);
+struct Stripe(Mutex<Chunks>);
+
+const _: () = assert!(size_of::<Stripe>() == 128 || cfg!(shuttle));
+
+/// The chunks of one stripe: as they are, and as they were at a cut.
+#[derive(Debug)]
+struct Chunks {
+    directory: Directory,
+    saved: Saved,
+}
 
 impl ExtentMap {
     /// The map of a volume of `sectors` sectors on which nothing was written.
@@ -75,9 +96,18 @@ impl ExtentMap {
         let chunks = sectors.div_ceil(CHUNK_SECTORS);
         let stripes = (0..STRIPES)
             .map(|stripe| positions_before(chunks, stripe))
-            .map(|positions| Stripe(Mutex::new(Directory::new(positions))))
+            .map(|positions| Chunks {
+                directory: Directory::new(positions),
+                saved: Saved::default(),
+            })
+            .map(|chunks| Stripe(Mutex::new(chunks)))
             .collect();
-        Self { sectors, stripes }
+        Self {
+            sectors,
+            stripes,
+            changes: Changes::new(chunks),
+            cut: CutState::new(),
+        }
     }
 
     /// Number of sectors of the volume.
@@ -116,8 +146,8 @@ impl ExtentMap {
             stripes.rotate_left(index_of(wrapped));
         }
         LockedRange {
+            map: self,
             range,
-            sectors: self.sectors,
             first_chunk,
             stripes,
         }
@@ -186,10 +216,10 @@ impl ExtentMap {
                 let start = chunk_index(number, position) * CHUNK_SECTORS;
                 low_bits(self.sectors.saturating_sub(start).min(CHUNK_SECTORS))
             };
-            stripe
-                .0
-                .lock()
-                .self_check(chunk_end)
+            let chunks = stripe.0.lock();
+            let checked = chunks.directory.self_check(chunk_end);
+            checked
+                .and_then(|()| chunks.saved.self_check())
                 .map_err(|error| format!("stripe {number}: {error}"))?;
         }
         Ok(())
@@ -198,7 +228,7 @@ impl ExtentMap {
     fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for stripe in &self.stripes {
-            let tally = stripe.0.lock().tally();
+            let tally = stripe.0.lock().directory.tally();
             sum.extents += tally.extents;
             sum.heap_bytes += tally.heap_bytes;
         }
@@ -207,10 +237,10 @@ impl ExtentMap {
 
     /// Calls `look` with the stripe that owns chunk `index`.
     fn with_stripe_of<R>(&self, index: u64, look: impl FnOnce(&Directory) -> R) -> R {
-        look(&self.stripe(stripe_of(index)).lock())
+        look(&self.stripe(stripe_of(index)).lock().directory)
     }
 
-    fn stripe(&self, stripe: u64) -> &Mutex<Directory> {
+    fn stripe(&self, stripe: u64) -> &Mutex<Chunks> {
         &self.stripes[index_of(stripe)].0
     }
 

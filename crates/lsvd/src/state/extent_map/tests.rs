@@ -10,6 +10,7 @@ use crate::words::units::{DataOffset, ObjectSlot};
 use super::large_pages::{BLOCK_BYTES_MAX, LargePages};
 use super::*;
 
+mod cut;
 mod model;
 mod threads;
 
@@ -46,13 +47,15 @@ fn extent(start: u64, end: u64, object: u32, offset: u32) -> Extent {
 pub(super) fn insert(map: &ExtentMap, range: LbaRange, location: Location) -> Vec<Extent> {
     let mut displaced = Vec::new();
     map.lock(range)
-        .insert(range, location, |extent| displaced.push(extent));
+        .insert(range, location, CutCount(0), |extent| {
+            displaced.push(extent)
+        });
     displaced
 }
 
 pub(super) fn remove(map: &ExtentMap, range: LbaRange) -> Vec<Extent> {
     let mut displaced = Vec::new();
-    let detached = map.lock(range).detach(range);
+    let detached = map.lock(range).detach(range, CutCount(0));
     detached.for_each(|extent| displaced.push(extent));
     displaced
 }
@@ -78,7 +81,7 @@ fn removing_from_an_empty_map_inserts_and_allocates_nothing() {
     for range in [range(0, 1), range(100, 9000), range(0, LARGEST)] {
         assert_eq!(remove(&map, range), []);
         map.lock(range)
-            .detach(range)
+            .detach(range, CutCount(0))
             .for_each(|extent| panic!("{extent:?}"));
     }
     assert_eq!(map.extent_count(), 0);
@@ -222,7 +225,7 @@ fn a_volume_may_end_inside_a_chunk_and_inside_a_leaf() {
         let all = range(0, sectors);
         let mut detached = Vec::new();
         map.lock(all)
-            .detach(all)
+            .detach(all, CutCount(0))
             .for_each(|extent| detached.push(extent));
         assert_eq!(detached, [extent(sectors - 1, sectors, 1, 0)]);
         assert!(map.is_empty());
@@ -307,7 +310,7 @@ fn discarding_the_volume_leaves_no_memory_behind() {
         insert(&map, range(start, start + 8), location(1, 0));
     }
     let all = range(0, LARGEST);
-    let detached = map.lock(all).detach(all);
+    let detached = map.lock(all).detach(all, CutCount(0));
     assert_eq!(map.memory_bytes(), empty);
     let mut count = 0;
     detached.for_each(|extent| {
@@ -359,7 +362,7 @@ fn sequential_writes_take_little_memory() {
 fn a_range_that_is_not_locked_is_refused() {
     let map = ExtentMap::new(1000);
     map.lock(range(10, 20))
-        .insert(range(10, 21), location(0, 0), |_| {});
+        .insert(range(10, 21), location(0, 0), CutCount(0), |_| {});
 }
 
 #[test]
@@ -401,7 +404,7 @@ fn one_who_panics_at_what_was_displaced_leaves_the_map_whole() {
     let mut seen = 0;
     let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
         map.lock(range(0, 100))
-            .insert(range(0, 100), location(2, 0), |_| {
+            .insert(range(0, 100), location(2, 0), CutCount(0), |_| {
                 seen += 1;
                 assert!(seen < 3, "on purpose");
             });

@@ -72,11 +72,11 @@ fn threads_on_overlapping_ranges_see_whole_writes() {
                     let start = border - 16 + random.below(24);
                     let whole = range(start, start + 1 + random.below(8));
                     match random.below(1000) {
-                        0..2 => map.lock(all).detach(all).for_each(lost),
-                        2..200 => map.lock(whole).detach(whole).for_each(lost),
+                        0..2 => map.lock(all).detach(all, CutCount(0)).for_each(lost),
+                        2..200 => map.lock(whole).detach(whole, CutCount(0)).for_each(lost),
                         _ => {
                             let here = location(number * STEPS + step, 0);
-                            map.lock(whole).insert(whole, here, lost);
+                            map.lock(whole).insert(whole, here, CutCount(0), lost);
                             written.fetch_add(whole.sectors(), Ordering::Relaxed);
                         }
                     }

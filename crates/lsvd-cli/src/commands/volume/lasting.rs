@@ -1,0 +1,195 @@
+//! Volumes that last, as the engine wants them opened: the one place where the settings of the
+//! command line become the engine's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use lsvd::doors::disk::{Directory, LocalDisk};
+use lsvd::doors::store::ObjectStore;
+use lsvd::words::name::VolumeUuid;
+use lsvd::words::text::Size;
+use lsvd::{CreateOptions, Error, OpenOptions, Volume};
+use lsvd_store::{Occupied, StoreUrl};
+use tokio::runtime::Handle;
+
+use super::{VolumeArguments, engine_runtime};
+use crate::failure::Failure;
+use crate::machine;
+
+/// How a volume that lasts is opened.
+#[derive(Debug, Args)]
+pub(crate) struct LastingArguments {
+    /// Serve what is stored at this moment, also beside a writer; nothing is written anywhere
+    #[arg(
+        long,
+        help_heading = "Volume",
+        conflicts_with_all = ["ephemeral", "create", "object_size"]
+    )]
+    pub(crate) read_only: bool,
+
+    /// Where the write log lies, on a disk of this machine [default: cache in the volume's directory]
+    #[arg(
+        long,
+        value_name = "DIR",
+        help_heading = "Durability",
+        conflicts_with_all = ["ephemeral", "read_only"]
+    )]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// Bytes of the write log: what can wait for a slow store
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = Size(1 << 30),
+        help_heading = "Durability",
+        conflicts_with_all = ["ephemeral", "read_only"]
+    )]
+    pub(crate) log_size: Size,
+
+    /// When a write is answered
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Durability::Writeback,
+        help_heading = "Durability",
+        conflicts_with_all = ["ephemeral", "read_only"]
+    )]
+    pub(crate) durability: Durability,
+
+    /// Take the volume from a writer that did not close it: it is fenced, and what it has not
+    /// stored stays on its machine
+    #[arg(
+        long,
+        help_heading = "Other writers",
+        conflicts_with_all = ["ephemeral", "read_only"]
+    )]
+    pub(crate) take_over: bool,
+
+    /// Use a store that cannot keep a second writer out; two at once destroy the volume
+    #[arg(
+        long,
+        help_heading = "Other writers",
+        conflicts_with_all = ["ephemeral", "read_only"]
+    )]
+    pub(crate) unsafe_no_fencing: bool,
+}
+
+/// When a write is answered, as people say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durability {
+    /// When every read sees it, as a disk with a volatile cache does; a flush makes it durable
+    Writeback,
+    /// When it is durable in the write log
+    Writethrough,
+}
+
+impl From<Durability> for lsvd::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Writeback => Self::WriteBack,
+            Durability::Writethrough => Self::WriteThrough,
+        }
+    }
+}
+
+/// What is done where another process has the store.
+pub(crate) const fn occupied(take_over: bool) -> Occupied {
+    if take_over {
+        Occupied::TakeOver
+    } else {
+        Occupied::Refuse
+    }
+}
+
+/// The settings of a new volume.
+pub(crate) fn create_options(
+    Size(size): Size,
+    object_size: Option<Size>,
+    unsafe_no_fencing: bool,
+) -> Result<CreateOptions, Failure> {
+    let options = CreateOptions {
+        size,
+        object_size: object_size.unwrap_or(super::OBJECT_SIZE).0,
+        unsafe_no_fencing,
+    };
+    options.check()?;
+    Ok(options)
+}
+
+/// The settings of an opening for writing.
+pub(crate) fn open_options(
+    volume: &VolumeArguments,
+    lasting: &LastingArguments,
+) -> Result<OpenOptions, Failure> {
+    let options = OpenOptions {
+        take_over: lasting.take_over,
+        unsafe_no_fencing: lasting.unsafe_no_fencing,
+        log_bytes: lasting.log_size.0,
+        durability: lasting.durability.into(),
+        flush: volume.flush.into(),
+        window: volume.window,
+        seal_timeout: volume.seal_timeout,
+        retry_timeout: volume.retry_timeout,
+        ..OpenOptions::new(machine::identity())
+    };
+    options.check()?;
+    Ok(options)
+}
+
+/// This machine's part of a volume: the directory of its write log.
+#[derive(Debug)]
+pub(crate) struct LocalState {
+    path: PathBuf,
+    /// Locked.
+    disk: Arc<dyn LocalDisk>,
+}
+
+impl LocalState {
+    /// Opens it for `volume`, in `cache_dir` if that is said. Whoever has it keeps it: a write log
+    /// has one owner, also where the volume is taken over.
+    pub(crate) fn open(
+        url: &StoreUrl,
+        volume: VolumeUuid,
+        cache_dir: Option<&Path>,
+        runtime: &Handle,
+    ) -> Result<Self, Failure> {
+        let path = match cache_dir {
+            Some(path) => machine::absolute(path)?,
+            None => machine::local_state(url, volume)?,
+        };
+        let disk = Directory::open(&path, runtime.clone()).map_err(|error| {
+            let place = path.display();
+            let message = format!("cannot use {place} for the write log (--cache-dir)");
+            Error::new(error.kind().for_user(), message).because(error)
+        })?;
+        Ok(Self { path, disk })
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it with all that is in it: the volume is gone.
+    pub(crate) fn remove(self) -> Result<(), Failure> {
+        std::fs::remove_dir_all(&self.path).map_err(|error| {
+            let path = self.path.display();
+            Failure::failed(format!(
+                "the volume is removed, but not its local state in {path}: {error}; remove that \
+                 directory by hand"
+            ))
+        })
+    }
+}
+
+/// Opens the volume in `store` for writing.
+pub(crate) fn open(
+    store: Arc<dyn ObjectStore>,
+    local: &LocalState,
+    runtime: &Handle,
+    options: &OpenOptions,
+) -> Result<Volume, Failure> {
+    let runtime = engine_runtime(runtime);
+    Ok(Volume::open(store, &local.disk, runtime, options)?)
+}

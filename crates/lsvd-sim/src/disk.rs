@@ -1,0 +1,206 @@
+//! A local disk in memory that loses power, fails and waits when a test says so.
+//!
+//! A [`MemoryDisk`] is the disk; the engine gets what [`open`](MemoryDisk::open) gives, which holds
+//! the disk's lock as a directory would. Requests are carried out one after another, so a run with
+//! one thread is repeated exactly.
+//!
+//! - What a power loss leaves is told by [`crash`](MemoryDisk::crash), as a new disk: the old one
+//!   goes on as if nothing had happened, so many crashes can be tried at one moment.
+//! - [`fail_next`](MemoryDisk::fail_next) lets requests fail.
+//! - [`hold_when`](MemoryDisk::hold_when) stops requests: they are begun, and neither done nor
+//!   answered until the test releases them.
+
+mod content;
+mod crash;
+mod fault;
+mod gate;
+mod open;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use lsvd::doors::disk::{DiskError, DiskErrorKind};
+use lsvd::sync::Signal;
+use parking_lot::Mutex;
+
+use content::Content;
+pub use crash::Survivors;
+pub use fault::Fault;
+use fault::Faults;
+use gate::Gate;
+use open::Holder;
+pub use open::OpenMemoryDisk;
+pub use request::Request;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct MemoryDisk {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: String,
+    unit: usize,
+    state: Mutex<State>,
+    /// Notified when a request is held.
+    held: Signal,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<String, NamedFile>,
+    /// Most bytes of all files together, where there is a limit.
+    capacity: Option<u64>,
+    holder: Weak<Holder>,
+    faults: Faults,
+    gate: Gate,
+    counts: Counts,
+}
+
+#[derive(Clone, Debug)]
+struct NamedFile {
+    content: SharedContent,
+    /// Whether a power loss leaves it its name.
+    name_is_durable: bool,
+}
+
+type SharedContent = Arc<Mutex<Content>>;
+
+/// Requests that were begun since the disk was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests to write, synced or not.
+    pub writes: u64,
+    /// Those of them that were to be synced.
+    pub syncs: u64,
+    /// Requests to read.
+    pub reads: u64,
+    /// Files that were to be created.
+    pub creations: u64,
+}
+
+impl MemoryDisk {
+    /// An empty disk that writes in units of `unit` bytes, 512 or 4096.
+    #[must_use]
+    pub fn new(unit: usize) -> Self {
+        Self::at("/simulated/disk", unit)
+    }
+
+    /// The same with a path of its own, as messages and the volume's claim show it.
+    ///
+    /// # Panics
+    /// Where the unit is neither 512 nor 4096.
+    #[must_use]
+    pub fn at(path: impl Into<String>, unit: usize) -> Self {
+        assert!(unit == 512 || unit == 4096, "no disk has units of {unit}");
+        Self::with(path.into(), unit, State::default())
+    }
+
+    fn with(path: String, unit: usize, state: State) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                path,
+                unit,
+                state: Mutex::new(state),
+                held: Signal::default(),
+            }),
+        }
+    }
+
+    /// Opens the disk for the engine. It, and every file that is opened with it, holds the lock.
+    ///
+    /// # Errors
+    /// `InUse` where somebody has it.
+    pub fn open(&self) -> Result<Arc<OpenMemoryDisk>, DiskError> {
+        let mut state = self.shared.state.lock();
+        if state.holder.upgrade().is_some() {
+            let message = format!(
+                "directory {} is in use by another volume of this process; close that one, or \
+                 choose another directory",
+                self.shared.path
+            );
+            return Err(DiskError::new(DiskErrorKind::InUse, message));
+        }
+        let holder = Arc::new(Holder);
+        state.holder = Arc::downgrade(&holder);
+        Ok(Arc::new(OpenMemoryDisk::new(&self.shared, holder)))
+    }
+
+    /// Lets the disk take `bytes` bytes of files and no more.
+    pub fn limit(&self, bytes: u64) {
+        self.shared.state.lock().capacity = Some(bytes);
+    }
+
+    /// Lets the next request that `fault` is about fail.
+    pub fn fail_next(&self, fault: Fault) {
+        self.fail_after(0, fault);
+    }
+
+    /// Lets `requests` requests that `fault` is about pass, and the one behind them fail.
+    pub fn fail_after(&self, requests: u64, fault: Fault) {
+        self.shared.state.lock().faults.add(fault, requests);
+    }
+
+    /// Requests that were begun so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.state.lock().counts
+    }
+
+    /// The names of all files, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.shared.state.lock().files.keys().cloned().collect()
+    }
+
+    /// The bytes of a file as a read would find them now, if there is such a file.
+    #[must_use]
+    pub fn snapshot(&self, name: &str) -> Option<Vec<u8>> {
+        let content = self.content(name)?;
+        let content = content.lock();
+        Some(content.read(0, content.len()))
+    }
+
+    /// Damages a file: puts `bytes` at `offset`, durable at once.
+    ///
+    /// # Panics
+    /// Where there is no such file, or it is too short.
+    pub fn poke(&self, name: &str, offset: u64, bytes: &[u8]) {
+        let content = self.content(name);
+        let content = content.unwrap_or_else(|| panic!("no file {name} to damage"));
+        content.lock().poke(offset, bytes);
+    }
+
+    /// Damages a file: cuts off all behind `bytes` bytes, durable at once.
+    ///
+    /// # Panics
+    /// Where there is no such file, or it is shorter.
+    pub fn cut(&self, name: &str, bytes: u64) {
+        let content = self.content(name);
+        let content = content.unwrap_or_else(|| panic!("no file {name} to cut"));
+        content.lock().cut(bytes);
+    }
+
+    /// Puts a file there, durable at once, in the place of what has that name.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let mut content = Content::new(self.shared.unit, bytes.len() as u64);
+        content.poke(0, bytes);
+        let file = NamedFile {
+            content: Arc::new(Mutex::new(content)),
+            name_is_durable: true,
+        };
+        let mut state = self.shared.state.lock();
+        state.files.insert(name.to_owned(), file);
+    }
+
+    fn content(&self, name: &str) -> Option<SharedContent> {
+        let state = self.shared.state.lock();
+        let file = state.files.get(name)?;
+        Some(Arc::clone(&file.content))
+    }
+}

@@ -1,0 +1,164 @@
+//! The content of a file: what is durable, and what was written since.
+
+use std::collections::BTreeMap;
+
+use super::crash::Chooser;
+
+/// A file's bytes in units, of which those never written are not kept.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    unit: usize,
+    len: u64,
+    durable: BTreeMap<u64, Box<[u8]>>,
+    written: BTreeMap<u64, Written>,
+}
+
+/// What was written to a unit and is not durable.
+#[derive(Clone, Debug)]
+struct Written {
+    /// The oldest first. The disk may have stored any of them, or none.
+    versions: Vec<Box<[u8]>>,
+    /// Whether the next sync makes the last of them durable. After a failed sync none does: the
+    /// system shows what was written and has forgotten that it is to be stored.
+    to_be_synced: bool,
+}
+
+impl Content {
+    /// `len` zeroes.
+    pub(super) fn new(unit: usize, len: u64) -> Self {
+        Self {
+            unit,
+            len,
+            durable: BTreeMap::new(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The bytes from `offset` on; what lies behind the end is zero.
+    pub(super) fn read(&self, offset: u64, len: u64) -> Vec<u8> {
+        let size = usize::try_from(len).expect("a test reads what fits into memory");
+        let mut bytes = vec![0; size];
+        self.for_each_unit(offset, size, |number, in_unit, in_range| {
+            if let Some(newest) = self.newest(number) {
+                bytes[in_range].copy_from_slice(&newest[in_unit]);
+            }
+        });
+        bytes
+    }
+
+    /// Writes whole units, not durably.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let first = offset / self.unit as u64;
+        for (number, unit) in (first..).zip(bytes.chunks(self.unit)) {
+            let written = self.written.entry(number).or_insert(Written {
+                versions: Vec::new(),
+                to_be_synced: true,
+            });
+            written.versions.push(unit.into());
+            written.to_be_synced = true;
+        }
+    }
+
+    /// Makes durable what is to be.
+    pub(super) fn sync(&mut self) {
+        let durable = &mut self.durable;
+        self.written.retain(|number, written| {
+            if written.to_be_synced
+                && let Some(newest) = written.versions.pop()
+            {
+                durable.insert(*number, newest);
+            }
+            !written.to_be_synced
+        });
+    }
+
+    /// A sync that fails: what was written may have been stored or not, and is not going to be.
+    pub(super) fn fail_sync(&mut self) {
+        for written in self.written.values_mut() {
+            written.to_be_synced = false;
+        }
+    }
+
+    /// The content as it may be after a loss of power.
+    pub(super) fn crash(&self, chooser: &mut Chooser) -> Self {
+        let mut after = self.clone();
+        for (number, written) in std::mem::take(&mut after.written) {
+            let kept = chooser.versions(written.versions.len());
+            if let Some(kept) = written.versions.into_iter().take(kept).next_back() {
+                after.durable.insert(number, kept);
+            }
+        }
+        after
+    }
+
+    /// Changes bytes wherever they are kept.
+    pub(super) fn poke(&mut self, offset: u64, bytes: &[u8]) {
+        let inside = offset.checked_add(bytes.len() as u64);
+        assert!(
+            inside.is_some_and(|end| end <= self.len),
+            "{} bytes at {offset} are not in a file of {}",
+            bytes.len(),
+            self.len
+        );
+        let mut changes = Vec::new();
+        self.for_each_unit(offset, bytes.len(), |number, in_unit, in_range| {
+            changes.push((number, in_unit, in_range));
+        });
+        for (number, in_unit, in_range) in changes {
+            let new = &bytes[in_range];
+            let durable = self.durable.entry(number);
+            let durable = durable.or_insert_with(|| vec![0; self.unit].into());
+            durable[in_unit.clone()].copy_from_slice(new);
+            if let Some(written) = self.written.get_mut(&number) {
+                for version in &mut written.versions {
+                    version[in_unit.clone()].copy_from_slice(new);
+                }
+            }
+        }
+    }
+
+    /// Cuts the file off at `len`.
+    pub(super) fn cut(&mut self, len: u64) {
+        assert!(len <= self.len, "{len} is behind the end of the file");
+        let unit = self.unit as u64;
+        // What stays of the last unit, whose rest no read may find again.
+        let over = usize::try_from(len % unit).expect("a unit is small");
+        let rest = vec![0; if over == 0 { 0 } else { self.unit - over }];
+        let rest = &rest[..rest
+            .len()
+            .min(usize::try_from(self.len - len).unwrap_or(usize::MAX))];
+        self.poke(len, rest);
+        self.durable.split_off(&len.div_ceil(unit));
+        self.written.split_off(&len.div_ceil(unit));
+        self.len = len;
+    }
+
+    fn newest(&self, number: u64) -> Option<&[u8]> {
+        let written = self.written.get(&number);
+        let written = written.and_then(|written| written.versions.last());
+        Some(written.or_else(|| self.durable.get(&number))?)
+    }
+
+    /// Gives the number of every unit that the range touches, and what they share: the part of the
+    /// unit and the part of the range.
+    fn for_each_unit(
+        &self,
+        offset: u64,
+        len: usize,
+        mut each: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>),
+    ) {
+        let unit = self.unit as u64;
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            let start = usize::try_from(at % unit).expect("a unit is small");
+            let count = (self.unit - start).min(len - done);
+            each(at / unit, start..start + count, done..done + count);
+            done += count;
+        }
+    }
+}

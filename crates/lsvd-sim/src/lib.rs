@@ -1,0 +1,6 @@
+//! A simulated world for tests of LSVD: what the engine's doors open on, with every mishap at the
+//! test's command. Nothing here is shipped, and nothing depends on time or chance but by a seed.
+
+pub mod disk;
+pub mod disk_conformance;
+pub mod random;

@@ -1,0 +1,144 @@
+//! Checkpoints in the store: writing their objects, loading them, removing what is not needed.
+//!
+//! What makes a checkpoint count, the superblock that names it, is not made here.
+
+mod load;
+mod plan;
+mod writer;
+
+use std::time::Duration;
+
+use ::bytes::Bytes;
+
+use crate::bytes::checkpoint::Checkpoint;
+use crate::doors::runtime::{Runtime, within};
+use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
+use crate::state::checkpoint_requests::CheckpointRequests;
+use crate::sync::Arc;
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
+use crate::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
+
+pub(crate) use load::{Failure, Loaded};
+pub(crate) use plan::{Plan, is_usable};
+pub(crate) use writer::{Head, Writer};
+
+/// The checkpoint objects of a volume.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckpointObjects {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) volume: VolumeUuid,
+    /// Who waits for a checkpoint, and learns why it fails.
+    pub(crate) requests: Arc<CheckpointRequests>,
+    /// How long an upload fails before they learn.
+    pub(crate) retry_timeout: Duration,
+}
+
+impl CheckpointObjects {
+    /// Creates an object, and tries for as long as it takes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] where another's is under its name.
+    async fn put(&self, header: Bytes, payload: Bytes, id: ObjectId) -> Result<()> {
+        let name = Checkpoint::name_of(id).to_string();
+        let (mut pause, mut patience) = (RETRY_PAUSE_MIN, STORE_PATIENCE);
+        let started = self.runtime.now();
+        loop {
+            let body = vec![header.clone(), payload.clone()];
+            let error = match self.attempt(&name, &header, body, &mut patience).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Damaged => return Err(error),
+                Err(error) => error,
+            };
+            if pause == RETRY_PAUSE_MIN {
+                tracing::warn!(object = name, %error, "a checkpoint is tried again");
+            }
+            if self.runtime.now().saturating_sub(started) >= self.retry_timeout {
+                self.requests.fail(error);
+            }
+            self.runtime.sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// One PUT, which leaves more `patience` for the next where this one took longer. A name that
+    /// exists with these very bytes is a success: the reply to an earlier attempt was lost.
+    async fn attempt(
+        &self,
+        name: &str,
+        header: &Bytes,
+        body: Vec<Bytes>,
+        patience: &mut Duration,
+    ) -> Result<()> {
+        let put = self.store.put(name, body);
+        let put = within(&*self.runtime, *patience, &*self.store, put).await;
+        let Err(error) = put else {
+            return Ok(());
+        };
+        match error.kind() {
+            StoreErrorKind::AlreadyExists => {}
+            StoreErrorKind::TooSlow => {
+                *patience = (*patience * 2).min(STORE_PATIENCE_MAX);
+                return Err(self.failed("store", name, error));
+            }
+            _ => return Err(self.failed("store", name, error)),
+        }
+        // The header holds random bits and the checksums of the payload: equal headers are the same
+        // object.
+        let get = self.store.get_range(name, 0..header.len() as u64);
+        match within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await {
+            Ok(found) if found == header => Ok(()),
+            Err(error) if error.kind() != StoreErrorKind::Truncated => {
+                Err(self.failed("read back", name, error))
+            }
+            _ => {
+                let message = format!(
+                    "object {name} in {} exists with other content: another writer uses this place",
+                    self.store.url()
+                );
+                Err(Error::new(ErrorKind::Damaged, message))
+            }
+        }
+    }
+
+    /// The checkpoint objects that are there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn list(&self) -> Result<Vec<ObjectId>> {
+        let list = self.store.list();
+        let listed = within(&*self.runtime, STORE_PATIENCE, &*self.store, list).await;
+        let listed = listed.map_err(|error| self.failed("list", "ckpt.*", error))?;
+        let names = listed
+            .iter()
+            .filter_map(|object| ObjectName::parse(&object.name));
+        let checkpoints = names.filter(|name| name.kind == ObjectKind::Checkpoint);
+        Ok(checkpoints.map(|name| name.id).collect())
+    }
+
+    /// Removes an object, if it is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn remove(&self, id: ObjectId) -> Result<()> {
+        let name = Checkpoint::name_of(id).to_string();
+        let delete = self.store.delete(&name);
+        match within(&*self.runtime, STORE_PATIENCE, &*self.store, delete).await {
+            Err(error) if error.kind() != StoreErrorKind::NotFound => {
+                Err(self.failed("remove", &name, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, verb: &str, name: &str, error: StoreError) -> Error {
+        let kind = match error.kind() {
+            // What is not there yet is not damaged: the directory may come back.
+            StoreErrorKind::NotFound => ErrorKind::Unavailable,
+            kind => kind.for_user(),
+        };
+        let message = format!("cannot {verb} {name} in {}", self.store.url());
+        Error::new(kind, message).because(error)
+    }
+}

@@ -1,0 +1,139 @@
+//! The superblocks of one writer: the newest that is its own, and the making of the next.
+//!
+//! There is one creation outstanding at most. It is tried, always with the same bytes, until it is
+//! known what became of it; whoever wanted it may have gone away meanwhile.
+
+use super::{Creation, Superblocks, fenced};
+use crate::bytes::superblock::{Superblock, VolumeState};
+use crate::doors::runtime::Runtime;
+use crate::sync::{Arc, Mutex};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
+use crate::words::name::ObjectId;
+
+/// What this writer knows of its own superblocks.
+#[derive(Debug)]
+pub(crate) struct OwnSuperblocks {
+    superblocks: Superblocks,
+    runtime: Arc<dyn Runtime>,
+    /// One creation at a time.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    /// The highest that is known to be ours.
+    newest: Superblock,
+    /// A creation of ours of which it is not known what became of it.
+    outstanding: Option<Superblock>,
+}
+
+impl OwnSuperblocks {
+    pub(crate) fn new(
+        superblocks: Superblocks,
+        runtime: Arc<dyn Runtime>,
+        newest: Superblock,
+    ) -> Self {
+        let outstanding = None;
+        Self {
+            superblocks,
+            runtime,
+            turn: tokio::sync::Mutex::new(()),
+            state: Mutex::new(State {
+                newest,
+                outstanding,
+            }),
+        }
+    }
+
+    /// Makes the next superblock, and tries for as long as it takes: the newest with `change`, and
+    /// with `persisted` as what is known to be persisted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] where another writer took the volume over.
+    pub(crate) async fn advance(
+        &self,
+        persisted: Option<ObjectId>,
+        change: impl FnOnce(&mut VolumeState) + Send,
+    ) -> Result<Superblock> {
+        let _turn = self.turn.lock().await;
+        let newest = self.settle().await?;
+        let mut next = newest.state.clone();
+        change(&mut next);
+        let persisted = persisted.max(newest.persisted);
+        let draft = self
+            .superblocks
+            .draft(newest.volume, Some(&newest), persisted, next)?;
+        draft.encode().map_err(|error| {
+            let message = format!("cannot make {}: this is a bug", draft.name());
+            Error::new(ErrorKind::InvalidArgument, message).because(error)
+        })?;
+        self.state.lock().outstanding = Some(draft);
+        self.settle().await
+    }
+
+    /// Finds out what became of the outstanding creation, if there is one; gives the newest.
+    async fn settle(&self) -> Result<Superblock> {
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            let state = self.state.lock().clone();
+            let Some(draft) = state.outstanding else {
+                return Ok(state.newest);
+            };
+            match self.superblocks.create(&draft).await {
+                Ok(Creation::Ours(created)) => self.adopt(*created),
+                Ok(Creation::Lost(winner)) => {
+                    return Err(fenced(&self.superblocks.store.url(), &winner));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a superblock is not there yet, and is tried again");
+                    self.runtime.sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// The fence check: what was answered before it began is persisted when it passes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`], naming who took over; the store's where it is not known.
+    pub(crate) async fn check(&self) -> Result<()> {
+        loop {
+            let State {
+                newest,
+                outstanding,
+            } = self.state.lock().clone();
+            let checked = self.superblocks.check_fence(&newest, outstanding.as_ref());
+            match checked.await {
+                Ok(newest) => {
+                    self.adopt(newest);
+                    return Ok(());
+                }
+                // What was found may be what another task of ours began meanwhile.
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    let before = State {
+                        newest,
+                        outstanding,
+                    };
+                    if *self.state.lock() == before {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn adopt(&self, found: Superblock) {
+        let mut state = self.state.lock();
+        let settled = |draft: &Superblock| draft.number <= found.number;
+        if state.outstanding.as_ref().is_some_and(settled) {
+            state.outstanding = None;
+        }
+        if found.number > state.newest.number {
+            state.newest = found;
+        }
+    }
+}

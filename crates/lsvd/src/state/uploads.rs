@@ -1,0 +1,87 @@
+//! The sealed batches that wait for upload, in the order of the stream.
+
+use std::collections::VecDeque;
+
+use crate::state::batch::Batch;
+use crate::state::logged::LoggedBatch;
+use crate::sync::{Arc, Mutex, Signal};
+
+/// A sealed batch, wherever its data is.
+#[derive(Clone, Debug)]
+pub enum SealedBatch {
+    /// In memory.
+    Memory(Arc<Batch>),
+    /// In the write log alone.
+    Logged(Arc<LoggedBatch>),
+}
+
+/// The queue before the uploader. What enters it has its place in the stream, counted from the
+/// volume's opening.
+#[derive(Debug, Default)]
+pub struct UploadQueue {
+    state: Mutex<State>,
+    changed: Signal,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<SealedBatch>,
+    /// Place of the first that waits.
+    first: u64,
+    closed: bool,
+}
+
+impl UploadQueue {
+    /// Enters the next batch of the stream.
+    pub fn push(&self, batch: SealedBatch) {
+        self.state.lock().waiting.push_back(batch);
+        self.changed.notify();
+    }
+
+    /// How many of those that wait are in memory.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        let state = self.state.lock();
+        let in_memory = |batch: &&SealedBatch| matches!(batch, SealedBatch::Memory(_));
+        state.waiting.iter().filter(in_memory).count()
+    }
+
+    /// The next batch and its place, if that is below `end`.
+    #[must_use]
+    pub fn take(&self, end: u64) -> Option<(u64, SealedBatch)> {
+        let mut state = self.state.lock();
+        if state.first >= end {
+            return None;
+        }
+        let batch = state.waiting.pop_front()?;
+        let place = state.first;
+        state.first += 1;
+        Some((place, batch))
+    }
+
+    /// Waits until [`take`](Self::take) gives a batch; nothing when the queue is closed and empty.
+    pub async fn next(&self, end: u64) -> Option<(u64, SealedBatch)> {
+        self.changed
+            .until(|| {
+                if let Some(taken) = self.take(end) {
+                    return Some(Some(taken));
+                }
+                let state = self.state.lock();
+                (state.closed && state.waiting.is_empty()).then_some(None)
+            })
+            .await
+    }
+
+    /// How many batches were entered so far.
+    #[must_use]
+    pub fn entered(&self) -> u64 {
+        let state = self.state.lock();
+        state.first + state.waiting.len() as u64
+    }
+
+    /// Says that nothing more will be entered.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify();
+    }
+}

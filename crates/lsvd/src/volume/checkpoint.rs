@@ -1,0 +1,378 @@
+//! Checkpoints of a volume at work: when one is due, and the steps of making one, each of which can
+//! crash and leaves the volume as it was, or with the new checkpoint.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::{Either, select};
+
+use super::Volume;
+use crate::bytes::checkpoint::Checkpoint;
+use crate::bytes::superblock::{CHECKPOINTS_MAX, Change, KeptCheckpoint, VolumeState};
+use crate::doors::runtime::Runtime;
+use crate::parts::checkpoint::{CheckpointObjects, Head, Plan, Writer, is_usable};
+use crate::parts::superblocks::Fence;
+use crate::state::batch::{Batcher, BufferPool};
+use crate::state::extent_map::{Cut, CutCount, ExtentMap};
+use crate::state::object_table::ObjectTable;
+use crate::state::progress::Progress;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, block_on};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{
+    CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CUT_COPIES_BYTES_MAX, RETRY_PAUSE_MAX,
+};
+use crate::words::name::{Epoch, ObjectId};
+use crate::words::units::{ObjectSlot, SECTOR_BYTES};
+
+/// Bytes of a checkpoint beside its pieces, roughly, requests included.
+const CHECKPOINT_BYTES_MIN: u64 = 64 << 10;
+
+/// Bytes that an extent takes in a checkpoint, roughly.
+const EXTENT_BYTES: u64 = 6;
+
+impl Volume {
+    /// Makes a checkpoint of everything that was answered before, and waits until it is persisted:
+    /// the next open reads it in place of the objects before it. Writes go on meanwhile. Where
+    /// nothing was written since the last checkpoint there is nothing to do.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an ephemeral volume, and the store's
+    /// error while it fails; the checkpoint is tried again then.
+    pub fn checkpoint(&self) -> Result<()> {
+        block_on(self.checkpoint_async())
+    }
+
+    /// [`checkpoint`](Self::checkpoint) for tasks.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn checkpoint_async(&self) -> Result<()> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            let message = "cannot make a checkpoint: the volume is closed";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        let Some(requests) = &self.shared.checkpoints else {
+            let message = "an ephemeral volume has no checkpoints";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        };
+        // What cannot be stored is told now, as by a flush, and not when the store is back.
+        self.shared.store_all().await?;
+        requests.ask().await
+    }
+}
+
+/// The checkpoints from which a volume can be opened, as its writer knows them.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// As the newest superblock names them, the newest last.
+    pub(super) checkpoints: Vec<KeptCheckpoint>,
+    /// What is known of them.
+    pub(super) roots: Vec<Checkpoint>,
+    /// Whether the newest was damaged when the volume was opened: nothing of earlier epochs is
+    /// removed then.
+    pub(super) fell_back: bool,
+    /// The first epoch of this volume.
+    pub(super) first_epoch: Epoch,
+}
+
+/// Makes the checkpoints of one opening of a volume.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    pub(super) map: Arc<ExtentMap>,
+    pub(super) objects: Arc<ObjectTable>,
+    pub(super) batcher: Arc<Batcher>,
+    pub(super) pool: Arc<BufferPool>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) fence: Arc<Fence>,
+    pub(super) store: CheckpointObjects,
+    pub(super) kept: Kept,
+    /// Data objects behind the newest checkpoint at which the next one is due.
+    pub(super) objects_max: u64,
+    /// Number of the next checkpoint object.
+    pub(super) next: ObjectId,
+    /// The cuts so far.
+    pub(super) cuts: CutCount,
+    /// Checkpoint objects that may be there, and are not yet removed.
+    pub(super) present: BTreeSet<ObjectId>,
+    /// Whether those of earlier epochs are among them.
+    pub(super) is_listed: bool,
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        // Whoever waits for a checkpoint would wait for ever.
+        let message = "the volume's background work ended before the checkpoint was made";
+        self.store
+            .requests
+            .end(Error::new(ErrorKind::Unavailable, message));
+    }
+}
+
+impl Checkpointer {
+    /// Works until nobody asks any more, nothing is stored any more, or this writer is fenced.
+    pub(super) async fn run(mut self) {
+        while self.wanted().await.is_some() {
+            let requests = self.store.requests.count();
+            match self.make().await {
+                Ok(()) => self.store.requests.answer(requests),
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    self.store.requests.end(error.clone());
+                    return self.fence.fence(&error);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a checkpoint failed, and is tried again");
+                    self.store.requests.fail(error);
+                    self.store.runtime.sleep(RETRY_PAUSE_MAX).await;
+                }
+            }
+        }
+        if let Some(error) = self.progress.end() {
+            self.store.requests.end(error);
+        }
+    }
+
+    /// Waits until a checkpoint is due or asked for; nothing when there is to be no more.
+    async fn wanted(&self) -> Option<()> {
+        loop {
+            let seen = self.progress.persisted();
+            if self.is_due() && self.progress.end().is_none() {
+                return Some(());
+            }
+            let asked = Box::pin(self.store.requests.asked());
+            let moved = Box::pin(self.progress.persisted_beyond(seen));
+            match select(asked, moved).await {
+                Either::Left((asked, _)) => return asked,
+                Either::Right((moved, _)) => moved?,
+            }
+        }
+    }
+
+    /// Whether rolling forward from the newest checkpoint takes much, or little beside what a new
+    /// one costs.
+    fn is_due(&self) -> bool {
+        let newest = self.kept.roots.last();
+        let before = newest.map_or(0, |root| root.object_count);
+        let objects = u64::from(self.objects.slot_count().saturating_sub(before));
+        if objects == 0 || self.progress.persisted() <= newest.map(|root| root.cut) {
+            return false;
+        }
+        if objects >= self.objects_max {
+            return true;
+        }
+        let data = self.objects.stored_sectors(ObjectSlot(before)) * SECTOR_BYTES;
+        // The map is asked last: it takes all its locks.
+        objects >= CHECKPOINT_OBJECTS_MIN
+            && data >= CHECKPOINT_BYTES_MIN * CHECKPOINT_DATA_RATIO
+            && data >= self.size() * CHECKPOINT_DATA_RATIO
+    }
+
+    /// Bytes that a checkpoint would have to write now, roughly.
+    fn size(&self) -> u64 {
+        let extents = self.map.extent_count() * EXTENT_BYTES;
+        let changed = self.map.changed_regions(self.cuts);
+        let part = u128::from(extents) * u128::from(changed) / u128::from(self.map.region_count());
+        let listed = self.kept.roots.last().map_or(0, |root| root.pieces.len());
+        CHECKPOINT_BYTES_MIN + 32 * listed as u64 + u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
+    /// Makes a checkpoint, unless there is nothing new.
+    async fn make(&mut self) -> Result<()> {
+        let map = Arc::clone(&self.map);
+        let Some(mut cut) = map.prepare_cut(CUT_COPIES_BYTES_MAX) else {
+            let message = "two checkpoints at once: this is a bug";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        };
+        // 1. The cut: a batch is sealed, and in the same moment map and table are divided.
+        let Some(edge) = self.cut(&mut cut) else {
+            return Ok(());
+        };
+        cut.settle();
+
+        // 2. What was changed since the newest checkpoint is walked and stored, and the root when
+        // all that it names is persisted.
+        let first = self.next;
+        let written = self.write(&map, &cut, edge).await;
+        self.note_present(first);
+        let root = written?;
+
+        // 3. Nobody took over meanwhile, and the superblock says that it is there.
+        self.check_fence().await?;
+        self.name(&root).await?;
+        cut.persisted();
+        self.kept.roots.push(root);
+        self.forget_older();
+
+        // 4. What neither of the two needs is removed.
+        self.remove_unneeded().await
+    }
+
+    /// Divides the stream, unless nothing is behind the newest checkpoint.
+    fn cut(&mut self, cut: &mut Cut<'_>) -> Option<Edge> {
+        let mut object_count = 0;
+        let (last, cuts) = self.batcher.cut(|cuts| {
+            object_count = self.objects.slot_count();
+            cut.begin(cuts);
+        });
+        self.cuts = cuts;
+        let newest = self.kept.checkpoints.last().map(|newest| newest.cut);
+        let last = last.filter(|last| Some(*last) > newest)?;
+        Some(Edge { last, object_count })
+    }
+
+    /// Writes the objects of a checkpoint, and gives its root.
+    async fn write(&mut self, map: &ExtentMap, cut: &Cut<'_>, edge: Edge) -> Result<Checkpoint> {
+        let base = self.kept.roots.last();
+        let plan = Plan::new(base.filter(|base| is_usable(base, map)), map, cut);
+        let head = Head {
+            cut: edge.last,
+            predecessor: base.map(|base| base.id),
+        };
+        let mut writer = Writer::new(&self.store, map, head, plan, &mut self.next);
+        let copies = self.pool.returned();
+        let walked = writer.walk(cut, || copies.notify()).await;
+        cut.end_walk();
+        copies.notify();
+        walked?;
+        persisted(&self.progress, &*self.store.runtime, edge.last).await?;
+        let rows = |slots| self.objects.rows(slots);
+        let persisted = self.progress.persisted();
+        writer.finish(edge.object_count, rows, persisted).await
+    }
+}
+
+/// Where a cut divides the stream.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    /// The last data object before it.
+    last: ObjectId,
+    /// Rows of the object table before it.
+    object_count: u32,
+}
+
+/// Waits until object `last` and all before it are persisted, however long that takes.
+async fn persisted(progress: &Progress, runtime: &dyn Runtime, last: ObjectId) -> Result<()> {
+    loop {
+        match progress.reached(last).await {
+            Ok(()) => return Ok(()),
+            Err(error) if progress.end().is_some() => return Err(error),
+            // Uploads are stuck: those who flush are told, and they are tried again.
+            Err(_) => runtime.sleep(RETRY_PAUSE_MAX).await,
+        }
+    }
+}
+
+impl Checkpointer {
+    /// Makes sure that nobody took over before now, however long that takes.
+    async fn check_fence(&self) -> Result<()> {
+        let started = self.store.runtime.now();
+        loop {
+            match self.fence.own().check().await {
+                Err(error) if error.kind() != ErrorKind::Fenced => {
+                    let now = self.store.runtime.now();
+                    if now.saturating_sub(started) >= self.store.retry_timeout {
+                        self.store.requests.fail(error);
+                    }
+                    self.store.runtime.sleep(RETRY_PAUSE_MAX / 10).await;
+                }
+                checked => return checked,
+            }
+        }
+    }
+
+    /// Makes the superblock that names the new checkpoint beside the one before it.
+    async fn name(&mut self, root: &Checkpoint) -> Result<()> {
+        let new = KeptCheckpoint {
+            object: root.id,
+            cut: root.cut,
+        };
+        let mut kept = self.kept.checkpoints.clone();
+        kept.push(new);
+        kept.drain(..kept.len().saturating_sub(CHECKPOINTS_MAX));
+        let named = kept.clone();
+        let change = move |state: &mut VolumeState| {
+            state.change = Change::Checkpoint;
+            // The stream is walked from the older one on.
+            if let [older, _newest] = named[..] {
+                let from = older.cut.epoch().0;
+                state.epochs.retain(|epoch| epoch.epoch >= from);
+            }
+            state.checkpoints = named;
+        };
+        let persisted = self.progress.persisted();
+        let named = Box::pin(self.fence.own().advance(persisted, change));
+        let patience = self.store.runtime.sleep(self.store.retry_timeout);
+        match select(named, patience).await {
+            Either::Left((named, _)) => named?,
+            Either::Right(((), named)) => {
+                let message = "the superblock that names the checkpoint is not there yet; it is \
+                               tried again";
+                let error = Error::new(ErrorKind::Unavailable, message);
+                self.store.requests.fail(error);
+                named.await?
+            }
+        };
+        self.kept.checkpoints = kept;
+        Ok(())
+    }
+
+    /// Forgets the roots of checkpoints that are not kept.
+    fn forget_older(&mut self) {
+        let kept = &self.kept.checkpoints;
+        let is_kept = |root: &Checkpoint| kept.iter().any(|kept| kept.object == root.id);
+        self.kept.roots.retain(is_kept);
+    }
+
+    /// Notes that the objects from number `first` on may be there.
+    fn note_present(&mut self, first: ObjectId) {
+        let epoch = first.epoch();
+        let numbers = first.sequence()..self.next.sequence();
+        let ids = numbers.filter_map(|sequence| ObjectId::new(epoch, sequence));
+        self.present.extend(ids);
+    }
+
+    /// Removes the checkpoint objects that no kept checkpoint needs, behind a fence check. What fails
+    /// is left for the next time.
+    async fn remove_unneeded(&mut self) -> Result<()> {
+        // Without a root it is not known what its checkpoint needs.
+        if self.kept.roots.len() < self.kept.checkpoints.len() {
+            return Ok(());
+        }
+        if !self.is_listed && !self.kept.fell_back {
+            match self.store.list().await {
+                Ok(listed) => {
+                    let epochs = self.kept.first_epoch..self.next.epoch();
+                    let earlier = listed.into_iter().filter(|id| epochs.contains(&id.epoch()));
+                    self.present.extend(earlier);
+                    self.is_listed = true;
+                }
+                Err(error) => tracing::warn!(%error, "old checkpoints are left until later"),
+            }
+        }
+        let mut needed = BTreeSet::new();
+        for root in &self.kept.roots {
+            needed.insert(root.id);
+            needed.extend(root.references());
+        }
+        let unneeded: Vec<ObjectId> = self.present.difference(&needed).copied().collect();
+        if unneeded.is_empty() {
+            return Ok(());
+        }
+        match self.fence.own().check().await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "old checkpoints are left until later");
+                return Ok(());
+            }
+        }
+        for id in unneeded {
+            match self.store.remove(id).await {
+                Ok(()) => {
+                    self.present.remove(&id);
+                }
+                Err(error) => tracing::warn!(%error, "an old checkpoint is left until later"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The write log that is there when a volume is opened: the last writer's, another's, or none.
+
+use uuid::Uuid;
+
+use super::recover::OpenOptions;
+use crate::bytes::superblock::Superblock;
+use crate::doors::disk::LocalDisk;
+use crate::doors::runtime::Runtime;
+use crate::parts::write_log::WriteLog;
+use crate::words::error::{Error, ErrorKind, Result};
+
+/// The write log that was found in the directory.
+pub(super) enum FoundLog {
+    None,
+    /// The one that the last writer of the volume used.
+    Own(WriteLog),
+    /// An older one of the same volume: others wrote to it since.
+    Foreign(WriteLog),
+}
+
+impl FoundLog {
+    pub(super) async fn look(disk: &dyn LocalDisk, newest: &Superblock) -> Result<Self> {
+        let Some(log) = WriteLog::open(disk).await? else {
+            return Ok(Self::None);
+        };
+        if log.volume() != newest.volume {
+            let message = format!(
+                "{} holds the write log of another volume ({}): name another directory with \
+                 --cache-dir",
+                log.directory(),
+                log.volume()
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let last = newest.state.writer.as_ref();
+        let named = last.and_then(|writer| writer.log.as_ref());
+        if named.is_some_and(|named| named.uuid == log.uuid()) {
+            Ok(Self::Own(log))
+        } else {
+            Ok(Self::Foreign(log))
+        }
+    }
+
+    /// A log to write to, and whether it is the last writer's. A foreign one is never written,
+    /// replayed or uploaded.
+    pub(super) async fn usable(
+        self,
+        disk: &dyn LocalDisk,
+        newest: &Superblock,
+        runtime: &dyn Runtime,
+        options: &OpenOptions,
+    ) -> Result<(WriteLog, bool)> {
+        match self {
+            Self::Own(log) => return Ok((log, true)),
+            Self::None => {}
+            Self::Foreign(log) if log.is_empty().await? => {}
+            Self::Foreign(log) => {
+                let bytes = log.bytes_beyond(&newest.state.epochs).await?;
+                let place = log.set_aside(disk).await?;
+                tracing::warn!(
+                    place,
+                    bytes,
+                    "an older write log of this volume was set aside: others wrote to the volume \
+                     since, and so many bytes of it never reached the store; remove the file when \
+                     nobody misses them"
+                );
+            }
+        }
+        let uuid = Uuid::from_u128(runtime.random());
+        let object_size = newest.state.object_size;
+        let log = WriteLog::create(disk, newest.volume, uuid, object_size, options.log_bytes);
+        Ok((log.await?, false))
+    }
+}

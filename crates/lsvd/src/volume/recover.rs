@@ -1,0 +1,318 @@
+//! Opening a volume that lasts: each step can crash and be repeated.
+
+use std::time::Duration;
+
+use super::Volume;
+use super::found_log::FoundLog;
+use super::open::{Durability, FlushTarget, Work};
+use super::start::{Start, StartCheckpoints};
+use crate::bytes::superblock::{
+    Change, CloseState, EpochEnd, LogPlace, Superblock, VolumeState, Writer,
+};
+use crate::doors::disk::LocalDisk;
+use crate::doors::runtime::Runtime;
+use crate::doors::store::ObjectStore;
+use crate::parts::checkpoint::CheckpointObjects;
+use crate::parts::probe;
+use crate::parts::stream::{End, Stream};
+use crate::parts::superblocks::{Creation, OwnSuperblocks, Superblocks, fenced};
+use crate::parts::write_log::{self, WriteLog};
+use crate::state::progress::Persists;
+use crate::sync::{Arc, block_on};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{ROLL_FORWARD_OBJECTS_MAX, WINDOW_MAX};
+use crate::words::name::{Epoch, ObjectName};
+
+/// Settings of one opening of a volume. [`OpenOptions::new`] gives the defaults.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Identity of this machine, for the next who opens the volume.
+    pub machine: String,
+    /// Whether to take the volume from a writer that did not close it; it is fenced then.
+    pub take_over: bool,
+    /// Whether to use a store that does not keep a second writer out.
+    pub unsafe_no_fencing: bool,
+    /// Size of the write log in bytes, where one has to be made; one that is there keeps its size.
+    pub log_bytes: u64,
+    /// When a write is answered.
+    pub durability: Durability,
+    /// What a flush waits for.
+    pub flush: FlushTarget,
+    /// Most uploads at once, 1 to 64.
+    pub window: u32,
+    /// How long after its first entry a batch that is not full is uploaded all the same.
+    pub seal_timeout: Duration,
+    /// How long a failing upload is repeated before what waits for the store, or for room that only
+    /// the store can make, fails.
+    pub retry_timeout: Duration,
+    /// Data objects behind the newest checkpoint at which the next one is made, at least 1: about
+    /// as many, and no more than twice as many, does the next opening have to read.
+    pub checkpoint_objects: u32,
+}
+
+impl OpenOptions {
+    /// The default settings on this machine: a write log of 1 GiB, writes answered from memory,
+    /// flushes when the log is durable, 8 uploads at once, a batch uploaded after 2 s at the latest,
+    /// 30 s of patience with a failing store.
+    #[must_use]
+    pub fn new(machine: impl Into<String>) -> Self {
+        Self {
+            machine: machine.into(),
+            take_over: false,
+            unsafe_no_fencing: false,
+            log_bytes: 1 << 30,
+            durability: Durability::default(),
+            flush: FlushTarget::default(),
+            window: 8,
+            seal_timeout: Duration::from_secs(2),
+            retry_timeout: Duration::from_secs(30),
+            checkpoint_objects: ROLL_FORWARD_OBJECTS_MAX / 4 * 3,
+        }
+    }
+
+    /// Whether a volume can be opened with these settings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`], and what would be right.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=WINDOW_MAX).contains(&self.window) {
+            let window = self.window;
+            let message = format!("a window of {window} cannot be: it must be 1 to {WINDOW_MAX}");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if self.checkpoint_objects == 0 {
+            let message = "a checkpoint after every 0 objects cannot be: it must be at least 1";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if self.seal_timeout.is_zero() {
+            let message = "a seal timeout of 0 cannot be: every write would become an object";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(())
+    }
+
+    /// Whether the write log is large enough for a volume with objects of `object_size` bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`], and what would be right.
+    pub fn check_log(&self, object_size: u64) -> Result<()> {
+        if self.log_bytes < write_log::bytes_min(object_size) {
+            return Err(write_log::too_small(self.log_bytes, object_size));
+        }
+        Ok(())
+    }
+
+    const fn work(&self) -> Work {
+        Work {
+            window: self.window,
+            seal_timeout: self.seal_timeout,
+            durability: self.durability,
+            flush: self.flush,
+            retry_timeout: self.retry_timeout,
+        }
+    }
+}
+
+impl Volume {
+    /// Opens the volume in `store` for writing, with the write log in `disk`: everything that was
+    /// flushed is there, if the log is the one that the last writer used; with any other, what was
+    /// stored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::InUse`] where another writer did
+    /// not close it, [`ErrorKind::Damaged`], and what store and disk say. Before the claim nothing was
+    /// changed but that a log of another was set aside; after it the volume can be opened again.
+    pub fn open(
+        store: Arc<dyn ObjectStore>,
+        disk: &Arc<dyn LocalDisk>,
+        runtime: Arc<dyn Runtime>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        block_on(Self::open_async(store, disk, runtime, options))
+    }
+
+    /// [`open`](Self::open) for tasks.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn open_async(
+        store: Arc<dyn ObjectStore>,
+        disk: &Arc<dyn LocalDisk>,
+        runtime: Arc<dyn Runtime>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        options.check()?;
+        let superblocks = Superblocks::new(Arc::clone(&store), Arc::clone(&runtime));
+        let newest = find(&superblocks, &*store).await?;
+        let found = FoundLog::look(&**disk, &newest).await?;
+        refuse_unclosed(&newest, &found, options, &*store)?;
+        if newest.state.writer.is_none() && !options.unsafe_no_fencing {
+            probe::refuse_unless_exclusive(&*store, &*runtime).await?;
+        }
+        let (log, is_own) = found.usable(&**disk, &newest, &*runtime, options).await?;
+        let (epoch, claim) = claim(&superblocks, &newest, &log, options, &*store).await?;
+        let checkpoints = CheckpointObjects {
+            store: Arc::clone(&store),
+            runtime: Arc::clone(&runtime),
+            volume: claim.volume,
+            requests: Arc::default(),
+            retry_timeout: options.retry_timeout,
+        };
+        let (mut start, kept) =
+            Start::load(&claim, epoch, Persists::WhenChecked, &checkpoints).await?;
+        let stream = Stream {
+            store: &*store,
+            runtime: &*runtime,
+            volume: claim.volume,
+            window: WINDOW_MAX,
+            persisted: claim.persisted,
+            growing: false,
+        };
+        let (_, before) = claim.state.epochs.split_last().unwrap_or((&NO_EPOCH, &[]));
+        let mut end = start.roll_forward(&stream, &claim, before, &kept).await?;
+        let recovered = match is_own {
+            true => log.close(end.last, &*runtime).await?,
+            false => Vec::new(),
+        };
+        let backlog = start.replay(&mut end, recovered)?;
+        stream.refuse_damage(&end, before).await?;
+        tell_loss(&newest, &end, is_own, &*store);
+        start.log = Some((Arc::new(log), backlog));
+        let own = fix_ends(&superblocks, &claim, end, &start, &*store).await?;
+        start.own = Some(OwnSuperblocks::new(superblocks, Arc::clone(&runtime), own));
+        start.checkpoints = Some(StartCheckpoints {
+            objects: checkpoints,
+            kept,
+            objects_max: u64::from(options.checkpoint_objects),
+        });
+        Ok(Self::started(store, runtime, start, options.work()))
+    }
+}
+
+/// Stands for the epoch that a claim always has.
+const NO_EPOCH: EpochEnd = EpochEnd {
+    epoch: 0,
+    objects: None,
+};
+
+pub(super) async fn find(superblocks: &Superblocks, store: &dyn ObjectStore) -> Result<Superblock> {
+    let newest = superblocks.newest().await?;
+    newest
+        .filter(|newest| newest.state.change != Change::Tombstone)
+        .ok_or_else(|| {
+            let message = format!(
+                "there is no volume in {}: make one with `lsvd create`",
+                store.url()
+            );
+            Error::new(ErrorKind::NotFound, message)
+        })
+}
+
+/// All refusals that need no claim come before the claim.
+fn refuse_unclosed(
+    newest: &Superblock,
+    found: &FoundLog,
+    options: &OpenOptions,
+    store: &dyn ObjectStore,
+) -> Result<()> {
+    let Some(writer) = &newest.state.writer else {
+        return Ok(());
+    };
+    let has_log = matches!(found, FoundLog::Own(_));
+    if has_log || options.take_over || writer.close == Some(CloseState::Clean) {
+        return Ok(());
+    }
+    let log = match &writer.log {
+        Some(log) => format!("{} there", log.path),
+        None => "nowhere".to_owned(),
+    };
+    let message = format!(
+        "the volume in {} was not closed by machine {} (epoch {}), whose write log is {log}: end that \
+         server and use its log (--cache-dir), or, where it is gone for good, take the volume over \
+         (--take-over); what it had not stored is lost then",
+        store.url(),
+        writer.machine,
+        writer.epoch
+    );
+    Err(Error::new(ErrorKind::InUse, message))
+}
+
+async fn claim(
+    superblocks: &Superblocks,
+    newest: &Superblock,
+    log: &WriteLog,
+    options: &OpenOptions,
+    store: &dyn ObjectStore,
+) -> Result<(Epoch, Superblock)> {
+    let epoch = newest.state.next_epoch().ok_or_else(|| {
+        let message = format!("the epochs of the volume in {} are used up", store.url());
+        Error::new(ErrorKind::NoSpace, message)
+    })?;
+    let mut state = newest.state.clone();
+    state.change = Change::Claim;
+    state.epochs.push(EpochEnd {
+        epoch: epoch.0,
+        objects: None,
+    });
+    state.writer = Some(Writer {
+        epoch: epoch.0,
+        machine: options.machine.clone(),
+        log: Some(LogPlace {
+            uuid: log.uuid(),
+            path: log.directory().to_owned(),
+        }),
+        window: options.window,
+        close: None,
+    });
+    let draft = superblocks.draft(newest.volume, Some(newest), newest.persisted, state)?;
+    match superblocks.create(&draft).await? {
+        Creation::Ours(claim) => Ok((epoch, *claim)),
+        Creation::Lost(winner) => Err(fenced(&store.url(), &winner)),
+    }
+}
+
+/// Says what a take-over gave up.
+fn tell_loss(newest: &Superblock, end: &End, is_own: bool, store: &dyn ObjectStore) {
+    let Some(writer) = newest.state.writer.as_ref().filter(|_| !is_own) else {
+        return;
+    };
+    if writer.close == Some(CloseState::Clean) {
+        return;
+    }
+    let unix_seconds = end.wall_time_ns / 1_000_000_000;
+    let last = end.last.map(|last| ObjectName::data(last).to_string());
+    tracing::warn!(
+        volume = store.url(),
+        machine = writer.machine,
+        last,
+        unix_seconds,
+        "taken over without the write log of the last writer: the volume is as it was when this \
+         object was stored, and what was written later is not in it"
+    );
+}
+
+/// Says where the epochs before ours end. That it could be created proves that nobody took over, so
+/// all that the store had of the stream is persisted.
+async fn fix_ends(
+    superblocks: &Superblocks,
+    claim: &Superblock,
+    end: End,
+    start: &Start,
+    store: &dyn ObjectStore,
+) -> Result<Superblock> {
+    let mut epochs = end.epochs;
+    epochs.push(EpochEnd {
+        epoch: start.epoch.0,
+        objects: None,
+    });
+    let state = VolumeState {
+        change: Change::FixEnds,
+        epochs,
+        ..claim.state.clone()
+    };
+    let draft = superblocks.draft(claim.volume, Some(claim), start.persisted, state)?;
+    match superblocks.create(&draft).await? {
+        Creation::Ours(own) => Ok(*own),
+        Creation::Lost(winner) => Err(fenced(&store.url(), &winner)),
+    }
+}

@@ -1,0 +1,126 @@
+//! A writer that is stalled at some step and goes on after another one has taken over and worked:
+//! one line of history survives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsvd::doors::disk::LocalDisk;
+use lsvd::doors::store::ObjectStore;
+use lsvd::{ErrorKind, FlushTarget, OpenOptions, Volume};
+use lsvd_sim::disk::MemoryDisk;
+use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
+
+use crate::host::{LOG_BYTES, create};
+use crate::world::{read, runtime, wait_for};
+
+fn open(store: Arc<dyn ObjectStore>, disk: &MemoryDisk) -> lsvd::Result<Volume> {
+    let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
+    let options = OpenOptions {
+        take_over: true,
+        flush: FlushTarget::Store,
+        log_bytes: LOG_BYTES,
+        seal_timeout: Duration::from_millis(20),
+        ..OpenOptions::new("a machine")
+    };
+    Volume::open(store, &disk, runtime(), &options)
+}
+
+/// What happened to the first writer.
+enum First {
+    /// It never opened the volume.
+    Refused,
+    /// It wrote and flushed the first sector before it was stalled.
+    Flushed,
+    /// It was fenced before anything of it was flushed.
+    Nothing,
+}
+
+/// The first writer is stalled at its request `verb` to `object`; the second takes over and works,
+/// then the first goes on.
+fn stall(object: &str, verb: Verb) {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of(object, verb, 1, Fault::Hang);
+    let first_disk = MemoryDisk::at("/first", 512);
+    let first = std::thread::spawn({
+        let store = slow.clone();
+        move || {
+            let Ok(volume) = open(store, &first_disk) else {
+                return First::Refused;
+            };
+            volume.write(0, &[1; 512]).unwrap();
+            let flushed = volume.flush();
+            // Whatever it does from now on is refused, and so is what it does not know of yet.
+            wait_for("the fence", || {
+                let write = volume.write(512, &[2; 512]).and_then(|()| volume.flush());
+                write.is_err_and(|error| error.kind() == ErrorKind::Fenced)
+            });
+            assert_eq!(
+                volume.read(0, &mut [0; 512]).unwrap_err().kind(),
+                ErrorKind::Fenced
+            );
+            match flushed {
+                Ok(()) => First::Flushed,
+                Err(_) => First::Nothing,
+            }
+        }
+    });
+    wait_for("the stall", || slow.hanging() > 0);
+    let second_disk = MemoryDisk::at("/second", 512);
+    let second = open(memory.clone(), &second_disk).unwrap();
+    for round in 0..3_u64 {
+        second.write(1024 + round * 512, &[3; 512]).unwrap();
+        second.flush().unwrap();
+    }
+    slow.release();
+    let first = first.join().unwrap();
+    second.write(4096, &[4; 512]).unwrap();
+    second.flush().unwrap();
+    second.close().unwrap();
+    drop(second);
+    wait_for("the end of the second", || second_disk.open().is_ok());
+    let third = open(memory, &second_disk).unwrap();
+    let expected = match first {
+        First::Flushed => 1,
+        First::Refused | First::Nothing => 0,
+    };
+    let found = read(&third, 0, 512);
+    assert!(
+        found == [expected; 512] || (expected == 0 && found == [1; 512]),
+        "{object}: {:?}",
+        &found[..1]
+    );
+    assert_eq!(
+        read(&third, 512, 512),
+        [0; 512],
+        "{object}: written by a fenced writer"
+    );
+    assert_eq!(read(&third, 1024, 1536), [3; 1536], "{object}");
+    assert_eq!(read(&third, 4096, 512), [4; 512], "{object}");
+}
+
+#[test]
+fn stalled_at_its_claim() {
+    stall("superblock.00000001", Verb::Put);
+}
+
+#[test]
+fn stalled_at_the_fix_of_ends() {
+    stall("superblock.00000002", Verb::Put);
+}
+
+#[test]
+fn stalled_at_an_upload() {
+    stall("data.00000000", Verb::Put);
+}
+
+#[test]
+fn stalled_at_a_later_upload() {
+    stall("data.00000001", Verb::Put);
+}
+
+#[test]
+fn stalled_at_a_fence_check() {
+    stall("superblock.00000003", Verb::Get);
+}
