@@ -4,6 +4,7 @@
 //! a reader, the uploader and the sealer, on a store in memory.
 #![cfg(shuttle)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +15,12 @@ use lsvd::bytes::entry::EntryKind;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::ObjectStore;
-use lsvd::words::name::{ObjectId, ObjectName};
+use lsvd::state::batch::{Batcher, BufferPool, Identity, NewEntry};
+use lsvd::state::extent_map::{Cut, ExtentMap, RegionNumber};
+use lsvd::state::in_flight::InFlight;
+use lsvd::state::object_table::ObjectTable;
+use lsvd::words::name::{Epoch, ObjectId, ObjectName, VolumeUuid};
+use lsvd::words::units::{DataOffset, Lba, LbaRange, Location, ObjectSlot};
 use lsvd::{EphemeralOptions, FlushTarget, Volume};
 use lsvd_store::MemoryStore;
 
@@ -189,6 +195,136 @@ fn full_window() {
     );
     volume.close().unwrap();
     runtime.join();
+}
+
+/// A map of a few chunks and what writes to it are entered in.
+struct Parts {
+    map: ExtentMap,
+    batcher: Batcher,
+}
+
+const CHUNK: u64 = 1 << 13;
+
+impl Parts {
+    fn new() -> Arc<Self> {
+        let identity = Identity {
+            volume: VolumeUuid::from_u128(1),
+            session: 2,
+        };
+        let pool = BufferPool::new(16 << 10, 64);
+        let (objects, in_flight) = (Arc::default(), Arc::default());
+        let batcher = parts_batcher(identity, pool, objects, in_flight);
+        let map = ExtentMap::new(3 * CHUNK);
+        Arc::new(Self { map, batcher })
+    }
+
+    /// As a volume writes or discards.
+    fn change(&self, start: u64, sectors: u64, what: NewEntry) {
+        let range = LbaRange::with_len(Lba(start), sectors);
+        let mut locked = self.map.lock(range);
+        let slot = self.batcher.append(range, what).unwrap().unwrap();
+        let cuts = slot.cuts();
+        if what == NewEntry::Write {
+            let location = slot.fill(&vec![1; usize::try_from(sectors).unwrap() * 512]);
+            locked.insert(range, location, cuts, |_| {});
+        } else {
+            drop(locked.detach(range, cuts));
+        }
+    }
+
+    /// What the sealed batches up to `last` say of every sector that they map.
+    fn replay(&self, last: Option<ObjectId>, sectors: &mut BTreeMap<u64, Location>) {
+        let Some(end) = last.and_then(ObjectId::next) else {
+            return;
+        };
+        while let Some(batch) = self.batcher.take_sealed(end) {
+            shuttle::future::block_on(batch.filled());
+            for entry in batch.header(0, None).entries {
+                for (by, lba) in (0..).zip(entry.range.as_range()) {
+                    let EntryKind::Write(offset) = entry.kind else {
+                        sectors.remove(&lba);
+                        continue;
+                    };
+                    sectors.insert(lba, location(batch.slot(), offset.0 + by));
+                }
+            }
+        }
+    }
+}
+
+fn parts_batcher(
+    identity: Identity,
+    pool: Arc<BufferPool>,
+    objects: Arc<ObjectTable>,
+    in_flight: Arc<InFlight>,
+) -> Batcher {
+    Batcher::new(identity, Epoch(0), None, pool, objects, in_flight)
+}
+
+fn location(object: ObjectSlot, offset: u32) -> Location {
+    let offset = DataOffset(offset);
+    Location { object, offset }
+}
+
+/// Walks the changed regions of a cut over what the last one left.
+fn walk(map: &ExtentMap, cut: &Cut<'_>, checkpoint: &mut BTreeMap<u64, Location>) {
+    for region in (0..map.region_count()).filter(|region| cut.is_changed(RegionNumber(*region))) {
+        let len = map.region_sectors();
+        checkpoint.retain(|lba, _| lba / len != region);
+        let mut walk = cut.walk(RegionNumber(region)..RegionNumber(region + 1));
+        let mut visit = |extent: lsvd::words::units::Extent| {
+            for (by, lba) in (0..).zip(extent.range.as_range()) {
+                let offset = extent.location.offset.0 + by;
+                let twice = checkpoint.insert(lba, location(extent.location.object, offset));
+                assert_eq!(twice, None, "sector {lba} was walked twice");
+            }
+        };
+        while walk.step(&mut visit).is_some() {}
+    }
+}
+
+/// Cuts beside writers, and a discard of everything: each is exactly the batches before it.
+fn cuts_beside_writers() {
+    let parts = Parts::new();
+    let threads: Vec<_> = (0..2_u64)
+        .map(|thread| {
+            let parts = parts.clone();
+            shuttle::thread::spawn(move || {
+                parts.change(thread * CHUNK + 4, 4, NewEntry::Write);
+                parts.change(CHUNK - 2, 4, NewEntry::Write);
+                if thread == 1 {
+                    parts.change(0, 3 * CHUNK, NewEntry::Discard);
+                }
+                parts.change(CHUNK + thread, 3, NewEntry::Write);
+            })
+        })
+        .collect();
+    let (mut model, mut checkpoint) = (BTreeMap::new(), BTreeMap::new());
+    for _ in 0..3 {
+        let mut cut = parts.map.prepare_cut(u64::MAX).unwrap();
+        let (last, _) = parts.batcher.cut(|cuts| cut.begin(cuts));
+        cut.settle();
+        cut.start_walk();
+        walk(&parts.map, &cut, &mut checkpoint);
+        cut.end_walk();
+        parts.replay(last, &mut model);
+        assert_eq!(checkpoint, model, "the cut is not what the batches say");
+        cut.persisted();
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    parts.map.self_check().unwrap();
+}
+
+#[test]
+fn cuts_beside_writers_at_random() {
+    shuttle::check_random(cuts_beside_writers, 3000);
+}
+
+#[test]
+fn cuts_beside_writers_with_few_preemptions() {
+    shuttle::check_pct(cuts_beside_writers, 2000, 3);
 }
 
 #[test]
