@@ -25,7 +25,7 @@ pub mod words;
 mod parts;
 
 pub use volume::{
-    CreateOptions, DamagedObject, Durability, EphemeralOptions, FlushTarget, KindTotals,
-    OpenOptions, RemoveOptions, Removed, Status, Volume, VolumeInfo,
+    CheckpointOptions, CreateOptions, DamagedObject, Durability, EphemeralOptions, FlushTarget,
+    KindTotals, OpenOptions, RemoveOptions, Removed, Status, Volume, VolumeInfo,
 };
 pub use words::error::{Error, ErrorKind, Result};

@@ -19,7 +19,8 @@ use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
-    CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CUT_COPIES_BYTES_MAX, RETRY_PAUSE_MAX,
+    CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CHECKPOINT_PART_BYTES, RETRY_PAUSE_MAX,
+    ROLL_FORWARD_OBJECTS_MAX,
 };
 use crate::words::name::{Epoch, ObjectId};
 use crate::words::units::{ObjectSlot, SECTOR_BYTES};
@@ -29,6 +30,49 @@ const CHECKPOINT_BYTES_MIN: u64 = 64 << 10;
 
 /// Bytes that an extent takes in a checkpoint, roughly.
 const EXTENT_BYTES: u64 = 6;
+
+/// When checkpoints are made, and with how much memory. The defaults are for volumes of any size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// Data objects behind the newest checkpoint at which the next one is made, at least 1: about
+    /// as many, and mostly no more than twice as many, does the next opening have to read.
+    pub objects: u32,
+    /// Most bytes that writers copy so that a checkpoint sees what was there before them; behind
+    /// that they wait for it.
+    pub copied_bytes: u64,
+    /// Payload of a checkpoint object at which the next one is begun, 4 KiB to 64 MiB. Two of them
+    /// are in memory while a checkpoint is made.
+    pub part_bytes: u64,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        Self {
+            // Others are stored while a checkpoint is made.
+            objects: ROLL_FORWARD_OBJECTS_MAX / 4 * 3,
+            copied_bytes: 64 << 20,
+            part_bytes: 32 << 20,
+        }
+    }
+}
+
+impl CheckpointOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
+        if self.objects == 0 {
+            return refuse("a checkpoint after every 0 objects cannot be: at least 1".to_owned());
+        }
+        if !CHECKPOINT_PART_BYTES.contains(&self.part_bytes) {
+            return refuse(format!(
+                "checkpoint objects of {} bytes cannot be: from {} to {}",
+                self.part_bytes,
+                CHECKPOINT_PART_BYTES.start(),
+                CHECKPOINT_PART_BYTES.end()
+            ));
+        }
+        Ok(())
+    }
+}
 
 impl Volume {
     /// Makes a checkpoint of everything that was answered before, and waits until it is persisted:
@@ -86,8 +130,7 @@ pub(super) struct Checkpointer {
     pub(super) fence: Arc<Fence>,
     pub(super) store: CheckpointObjects,
     pub(super) kept: Kept,
-    /// Data objects behind the newest checkpoint at which the next one is due.
-    pub(super) objects_max: u64,
+    pub(super) options: CheckpointOptions,
     /// Number of the next checkpoint object.
     pub(super) next: ObjectId,
     /// The cuts so far.
@@ -156,7 +199,7 @@ impl Checkpointer {
         if objects == 0 || self.progress.persisted() <= newest.map(|root| root.cut) {
             return false;
         }
-        if objects >= self.objects_max {
+        if objects >= u64::from(self.options.objects) {
             return true;
         }
         let data = self.objects.stored_sectors(ObjectSlot(before)) * SECTOR_BYTES;
@@ -178,7 +221,7 @@ impl Checkpointer {
     /// Makes a checkpoint, unless there is nothing new.
     async fn make(&mut self) -> Result<()> {
         let map = Arc::clone(&self.map);
-        let Some(mut cut) = map.prepare_cut(CUT_COPIES_BYTES_MAX) else {
+        let Some(mut cut) = map.prepare_cut(self.options.copied_bytes) else {
             let message = "two checkpoints at once: this is a bug";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         };
@@ -222,11 +265,13 @@ impl Checkpointer {
     /// Writes the objects of a checkpoint, and gives its root.
     async fn write(&mut self, map: &ExtentMap, cut: &Cut<'_>, edge: Edge) -> Result<Checkpoint> {
         let base = self.kept.roots.last();
-        let plan = Plan::new(base.filter(|base| is_usable(base, map)), map, cut);
         let head = Head {
             cut: edge.last,
             predecessor: base.map(|base| base.id),
+            part_bytes: self.options.part_bytes,
         };
+        let base = base.filter(|base| is_usable(base, map));
+        let plan = Plan::new(base, map, cut, head.part_bytes);
         let mut writer = Writer::new(&self.store, map, head, plan, &mut self.next);
         let copies = self.pool.returned();
         let walked = writer.walk(cut, || copies.notify()).await;

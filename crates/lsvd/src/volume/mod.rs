@@ -21,6 +21,7 @@ mod start;
 mod status;
 mod write;
 
+pub use checkpoint::CheckpointOptions;
 pub use create::CreateOptions;
 pub use inspect::{DamagedObject, KindTotals, VolumeInfo};
 pub use open::{Durability, EphemeralOptions, FlushTarget};

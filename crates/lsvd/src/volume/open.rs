@@ -415,7 +415,7 @@ impl Shared {
             fence: Arc::clone(fence),
             store: start.objects,
             kept: start.kept,
-            objects_max: start.objects_max,
+            options: start.options,
             next: ObjectId::new(self.epoch, 0).expect("the first number of an epoch"),
             cuts: CutCount::default(),
             present: BTreeSet::new(),

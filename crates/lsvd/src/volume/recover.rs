@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Volume;
+use super::checkpoint::CheckpointOptions;
 use super::found_log::FoundLog;
 use super::open::{Durability, FlushTarget, Work};
 use super::start::{Start, StartCheckpoints};
@@ -20,7 +21,7 @@ use crate::parts::write_log::{self, WriteLog};
 use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{ROLL_FORWARD_OBJECTS_MAX, WINDOW_MAX};
+use crate::words::limits::WINDOW_MAX;
 use crate::words::name::{Epoch, ObjectName};
 
 /// Settings of one opening of a volume. [`OpenOptions::new`] gives the defaults.
@@ -45,9 +46,8 @@ pub struct OpenOptions {
     /// How long a failing upload is repeated before what waits for the store, or for room that only
     /// the store can make, fails.
     pub retry_timeout: Duration,
-    /// Data objects behind the newest checkpoint at which the next one is made, at least 1: about
-    /// as many, and no more than twice as many, does the next opening have to read.
-    pub checkpoint_objects: u32,
+    /// When checkpoints are made.
+    pub checkpoint: CheckpointOptions,
 }
 
 impl OpenOptions {
@@ -66,7 +66,7 @@ impl OpenOptions {
             window: 8,
             seal_timeout: Duration::from_secs(2),
             retry_timeout: Duration::from_secs(30),
-            checkpoint_objects: ROLL_FORWARD_OBJECTS_MAX / 4 * 3,
+            checkpoint: CheckpointOptions::default(),
         }
     }
 
@@ -80,15 +80,11 @@ impl OpenOptions {
             let message = format!("a window of {window} cannot be: it must be 1 to {WINDOW_MAX}");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        if self.checkpoint_objects == 0 {
-            let message = "a checkpoint after every 0 objects cannot be: it must be at least 1";
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
         if self.seal_timeout.is_zero() {
             let message = "a seal timeout of 0 cannot be: every write would become an object";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        Ok(())
+        self.checkpoint.check()
     }
 
     /// Whether the write log is large enough for a volume with objects of `object_size` bytes.
@@ -183,7 +179,7 @@ impl Volume {
         start.checkpoints = Some(StartCheckpoints {
             objects: checkpoints,
             kept,
-            objects_max: u64::from(options.checkpoint_objects),
+            options: options.checkpoint,
         });
         Ok(Self::started(store, runtime, start, options.work()))
     }

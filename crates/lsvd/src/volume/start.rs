@@ -1,7 +1,7 @@
 //! Where an opened volume begins: map and object table, rolled forward over the objects of the store
 //! and the batches of the log.
 
-use super::checkpoint::Kept;
+use super::checkpoint::{CheckpointOptions, Kept};
 use crate::bytes::data_object::DataHeader;
 use crate::bytes::entry::{Entry, EntryKind};
 use crate::bytes::superblock::{CHECKPOINTS_MAX, EpochEnd, Superblock};
@@ -25,8 +25,8 @@ pub(super) type BacklogBatch = (ObjectSlot, RecoveredBatch);
 pub(super) struct StartCheckpoints {
     pub(super) objects: CheckpointObjects,
     pub(super) kept: Kept,
-    /// Data objects behind the newest checkpoint at which the next one is due.
-    pub(super) objects_max: u64,
+    /// When the next ones are made.
+    pub(super) options: CheckpointOptions,
 }
 
 /// Where a volume begins when it is opened.

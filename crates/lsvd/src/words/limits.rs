@@ -100,16 +100,12 @@ pub const CHECKPOINT_DATA_RATIO: u64 = 100;
 /// Fewest data objects that are worth a checkpoint, whatever their size and its.
 pub const CHECKPOINT_OBJECTS_MIN: u64 = 64;
 
-/// Most bytes of copies that writers save for a cut; behind that they wait for its walk.
-pub const CUT_COPIES_BYTES_MAX: u64 = 64 << 20;
-
 /// How long writers that wait for the walk of a cut wait for the store that it waits for: then the
 /// cut is given up, and the checkpoint begun again later.
 pub const CUT_STALL_MAX: Duration = Duration::from_secs(10);
 
-/// Payload of a checkpoint object, in bytes, at which the next one is begun. Two are in memory at
-/// a time.
-pub const CHECKPOINT_PART_BYTES: usize = 32 << 20;
+/// Smallest and largest payload of a checkpoint object at which the next one is begun, in bytes.
+pub const CHECKPOINT_PART_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 20;
 
 /// Most older checkpoint objects that a checkpoint names, where it is not larger than so many of
 /// them: what an opening has to read lies in few places, and what is not needed is soon removed.

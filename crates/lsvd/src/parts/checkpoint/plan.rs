@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::bytes::checkpoint::{Checkpoint, PIECE_ROWS_MAX, Piece, PieceStart};
 use crate::state::extent_map::{Cut, ExtentMap, RegionNumber};
-use crate::words::limits::{CHECKPOINT_PART_BYTES, CHECKPOINT_REFERENCES_MAX};
+use crate::words::limits::CHECKPOINT_REFERENCES_MAX;
 use crate::words::name::ObjectId;
 use crate::words::units::Lba;
 
@@ -24,10 +24,16 @@ pub(crate) fn is_usable(base: &Checkpoint, map: &ExtentMap) -> bool {
 }
 
 impl Plan {
-    /// Plans a checkpoint of `cut`, which has settled, on top of `base`, and begins its walk.
-    pub(crate) fn new(base: Option<&Checkpoint>, map: &ExtentMap, cut: &Cut<'_>) -> Self {
+    /// Plans a checkpoint of `cut`, which has settled, on top of `base`, and begins its walk. Its
+    /// objects have `part_bytes` bytes.
+    pub(crate) fn new(
+        base: Option<&Checkpoint>,
+        map: &ExtentMap,
+        cut: &Cut<'_>,
+        part_bytes: u64,
+    ) -> Self {
         let kept = match base {
-            Some(base) => bounded(unchanged(base, cut), base.region_sectors, cut),
+            Some(base) => bounded(unchanged(base, cut), map.region_sectors(), cut, part_bytes),
             None => {
                 (0..map.region_count()).for_each(|region| cut.include(RegionNumber(region)));
                 Vec::new()
@@ -60,13 +66,18 @@ fn unchanged(base: &Checkpoint, cut: &Cut<'_>) -> Vec<Piece> {
 
 /// Leaves out the objects with the fewest bytes in `pieces` until there are not too many of them;
 /// what they have is written anew, and then nothing needs them any more.
-fn bounded(mut pieces: Vec<Piece>, region_sectors: u64, cut: &Cut<'_>) -> Vec<Piece> {
+fn bounded(
+    mut pieces: Vec<Piece>,
+    region_sectors: u64,
+    cut: &Cut<'_>,
+    part_bytes: u64,
+) -> Vec<Piece> {
     loop {
         let mut bytes: BTreeMap<ObjectId, u64> = BTreeMap::new();
         for piece in &pieces {
             *bytes.entry(piece.object).or_default() += u64::from(piece.len);
         }
-        let full_parts = bytes.values().sum::<u64>() / CHECKPOINT_PART_BYTES as u64;
+        let full_parts = bytes.values().sum::<u64>() / part_bytes;
         let max = (2 * full_parts).max(CHECKPOINT_REFERENCES_MAX as u64);
         let least = bytes.iter().min_by_key(|(_, bytes)| **bytes);
         let Some((&least, _)) = least.filter(|_| bytes.len() as u64 > max) else {

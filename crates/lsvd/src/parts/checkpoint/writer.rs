@@ -18,7 +18,7 @@ use crate::bytes::checkpoint::{
 use crate::doors::BoxFuture;
 use crate::state::extent_map::{Cut, ExtentMap, RegionNumber};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{CHECKPOINT_PART_BYTES, CUT_STALL_MAX};
+use crate::words::limits::CUT_STALL_MAX;
 use crate::words::name::ObjectId;
 use crate::words::units::{Extent, Lba, ObjectSlot};
 
@@ -38,6 +38,8 @@ pub(crate) struct Head {
     pub(crate) cut: ObjectId,
     /// The root of the checkpoint before it.
     pub(crate) predecessor: Option<ObjectId>,
+    /// Payload at which the next object is begun.
+    pub(crate) part_bytes: u64,
 }
 
 /// One checkpoint, as it is written.
@@ -126,7 +128,7 @@ impl<'a> Writer<'a> {
         if let Some(Some(stored)) = poll_immediate(self.puts.next()).await {
             stored?;
         }
-        if self.payload.len() >= CHECKPOINT_PART_BYTES {
+        if self.payload.len() as u64 >= self.head.part_bytes {
             self.finish_part()?;
             let mut stalled = Duration::ZERO;
             while self.puts.len() > PARTS_AT_ONCE {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -356,6 +357,10 @@ fn a_cut_beside_running_writers_is_exact() {
                             Change::Detach(_) => wanted,
                         });
                         drop(stream);
+                        // Long enough for a cut to begin between the place and the change.
+                        if random.below(16) == 0 {
+                            thread::sleep(Duration::from_micros(20));
+                        }
                         match wanted {
                             Change::Insert(..) => locked.insert(range, to, cuts, |_| {}),
                             Change::Detach(_) => {
