@@ -15,10 +15,12 @@ use lsvd::bytes::entry::EntryKind;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::ObjectStore;
-use lsvd::state::batch::{Batcher, BufferPool, Identity, NewEntry};
+use lsvd::state::batch::{Batcher, BufferPool, Identity, NewEntry, Sink};
 use lsvd::state::extent_map::{Cut, ExtentMap, RegionNumber};
 use lsvd::state::in_flight::InFlight;
 use lsvd::state::object_table::ObjectTable;
+use lsvd::state::progress::{Persists, Progress};
+use lsvd::state::uploads::{SealedBatch, UploadQueue};
 use lsvd::words::name::{Epoch, ObjectId, ObjectName, VolumeUuid};
 use lsvd::words::units::{DataOffset, Lba, LbaRange, Location, ObjectSlot};
 use lsvd::{EphemeralOptions, FlushTarget, Volume};
@@ -201,6 +203,7 @@ fn full_window() {
 struct Parts {
     map: ExtentMap,
     batcher: Batcher,
+    uploads: Arc<UploadQueue>,
 }
 
 const CHUNK: u64 = 1 << 13;
@@ -212,10 +215,23 @@ impl Parts {
             session: 2,
         };
         let pool = BufferPool::new(16 << 10, 64);
-        let (objects, in_flight) = (Arc::default(), Arc::default());
-        let batcher = parts_batcher(identity, pool, objects, in_flight);
+        let uploads = Arc::new(UploadQueue::default());
+        let batcher = Batcher::new(
+            identity,
+            Epoch(0),
+            None,
+            pool,
+            Arc::new(ObjectTable::default()),
+            Arc::new(InFlight::default()),
+            Arc::new(Progress::new(None, Persists::WhenAnswered)),
+            Sink::Uploads(Arc::clone(&uploads)),
+        );
         let map = ExtentMap::new(3 * CHUNK);
-        Arc::new(Self { map, batcher })
+        Arc::new(Self {
+            map,
+            batcher,
+            uploads,
+        })
     }
 
     /// As a volume writes or discards.
@@ -234,10 +250,11 @@ impl Parts {
 
     /// What the sealed batches up to `last` say of every sector that they map.
     fn replay(&self, last: Option<ObjectId>, sectors: &mut BTreeMap<u64, Location>) {
-        let Some(end) = last.and_then(ObjectId::next) else {
-            return;
-        };
-        while let Some(batch) = self.batcher.take_sealed(end) {
+        let end = last.map_or(0, |last| last.sequence() + 1);
+        while let Some((_, batch)) = self.uploads.take(end) {
+            let SealedBatch::Memory(batch) = batch else {
+                panic!("there is no log");
+            };
             shuttle::future::block_on(batch.filled());
             for entry in batch.header(0, None).entries {
                 for (by, lba) in (0..).zip(entry.range.as_range()) {
@@ -250,15 +267,6 @@ impl Parts {
             }
         }
     }
-}
-
-fn parts_batcher(
-    identity: Identity,
-    pool: Arc<BufferPool>,
-    objects: Arc<ObjectTable>,
-    in_flight: Arc<InFlight>,
-) -> Batcher {
-    Batcher::new(identity, Epoch(0), None, pool, objects, in_flight)
 }
 
 fn location(object: ObjectSlot, offset: u32) -> Location {
