@@ -116,6 +116,21 @@ pub struct Writer {
     pub window: u32,
     /// How it ended, if it did.
     pub close: Option<CloseState>,
+    /// The write log that it did without, of a writer before it that was not closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<GivenUp>,
+}
+
+/// A write log that a take-over did without: what was in it alone is not in the volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenUp {
+    /// Identity of the machine that wrote it.
+    pub machine: String,
+    /// The log, if it had one.
+    pub log: Option<LogPlace>,
+    /// Bytes that were in it alone, where its writer said so when it ended.
+    pub log_bytes: Option<u64>,
 }
 
 /// Where a write log is.

@@ -34,8 +34,8 @@ pub(crate) struct Stream<'a> {
 pub(crate) struct End {
     /// The last object of it.
     pub(crate) last: Option<ObjectId>,
-    /// When that was made: nanoseconds since the Unix epoch, for people.
-    pub(crate) wall_time_ns: u64,
+    /// When that was made, where it was read: nanoseconds since the Unix epoch, for people.
+    pub(crate) wall_time_ns: Option<u64>,
     /// The epochs, each with its end.
     pub(crate) epochs: Vec<EpochEnd>,
     /// The newest object that anything says is persisted.
@@ -58,7 +58,7 @@ impl Stream<'_> {
         let (before, epochs) = epochs.split_at(epochs.partition_point(|epoch| epoch.epoch < from));
         let mut end = End {
             last: behind,
-            wall_time_ns: 0,
+            wall_time_ns: None,
             epochs: before.to_vec(),
             persisted: self.persisted,
         };
@@ -87,7 +87,7 @@ impl Stream<'_> {
                     apply(&header)?;
                     end.persisted = end.persisted.max(header.persisted);
                     end.last = Some(header.id);
-                    end.wall_time_ns = header.wall_time_ns;
+                    end.wall_time_ns = Some(header.wall_time_ns);
                     objects += 1;
                 }
             }

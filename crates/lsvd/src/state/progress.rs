@@ -49,14 +49,24 @@ struct State {
     early: BTreeMap<u64, Answered>,
     /// Answered in order and not persisted, with what is kept until they are.
     held: VecDeque<Answered>,
-    /// Batches that were opened and are not persisted, each with when that was first seen.
-    at_risk: VecDeque<(ObjectId, Option<Duration>)>,
+    /// Batches that were opened and are not persisted.
+    at_risk: VecDeque<AtRisk>,
     /// Uploads that failed for so long that nobody is made to wait for them, by their places.
     stuck: BTreeMap<u64, Error>,
     /// Why nothing will be stored any more, if that is so.
     ended: Option<Error>,
     /// Whether everything was uploaded and nothing more will be.
     complete: bool,
+}
+
+/// A batch that is not persisted.
+#[derive(Clone, Copy, Debug)]
+struct AtRisk {
+    id: ObjectId,
+    /// When it was first seen.
+    seen: Option<Duration>,
+    /// How old it was then.
+    age: Duration,
 }
 
 impl State {
@@ -71,7 +81,7 @@ impl State {
         self.persisted = self.persisted.max(id);
         let persisted = self.persisted;
         let is_persisted = |id: ObjectId| Some(id) <= persisted;
-        self.at_risk.retain(|(id, _)| !is_persisted(*id));
+        self.at_risk.retain(|batch| !is_persisted(batch.id));
         let count = self.held.partition_point(|held| is_persisted(held.id));
         self.held.drain(..count).collect()
     }
@@ -102,7 +112,17 @@ impl Progress {
     /// A batch was opened: what is in it is at risk until it is persisted. Batches are opened in
     /// order.
     pub fn opened(&self, id: ObjectId) {
-        self.state.lock().at_risk.push_back((id, None));
+        self.found(id, Duration::ZERO);
+    }
+
+    /// A batch that is `age` old was found in the log, which is as if it were opened.
+    pub fn found(&self, id: ObjectId, age: Duration) {
+        let batch = AtRisk {
+            id,
+            seen: None,
+            age,
+        };
+        self.state.lock().at_risk.push_back(batch);
         self.changed.notify();
     }
 
@@ -124,18 +144,20 @@ impl Progress {
     /// clock.
     pub fn see(&self, now: Duration) {
         let mut state = self.state.lock();
-        for (_, seen) in state.at_risk.iter_mut().rev() {
-            if seen.is_some() {
+        for batch in state.at_risk.iter_mut().rev() {
+            if batch.seen.is_some() {
                 break;
             }
-            *seen = Some(now);
+            batch.seen = Some(now);
         }
     }
 
-    /// The oldest batch that is not persisted, if there is one, and when it was first seen.
+    /// The oldest batch that is not persisted, if there is one, and its age at `now`.
     #[must_use]
-    pub fn oldest_at_risk(&self) -> Option<(ObjectId, Option<Duration>)> {
-        self.state.lock().at_risk.front().copied()
+    pub fn oldest_at_risk(&self, now: Duration) -> Option<(ObjectId, Duration)> {
+        let oldest = self.state.lock().at_risk.front().copied()?;
+        let since_seen = now.saturating_sub(oldest.seen.unwrap_or(now));
+        Some((oldest.id, oldest.age + since_seen))
     }
 
     /// Waits until there is something that is not persisted, or all is over.
@@ -349,14 +371,15 @@ mod tests {
         let begun = pollster::block_on(progress.unpersisted()).unwrap();
         answer(&progress, 1);
         assert_eq!(progress.persisted(), None);
-        let oldest = |sequence| Some((id(sequence), Some(Duration::from_secs(sequence))));
-        assert_eq!(progress.oldest_at_risk(), oldest(0));
+        let now = Duration::from_secs(10);
+        let oldest = |sequence| Some((id(sequence), now - Duration::from_secs(sequence)));
+        assert_eq!(progress.oldest_at_risk(now), oldest(0));
         progress.persist(begun);
         assert_eq!(progress.persisted(), Some(id(0)));
-        assert_eq!(progress.oldest_at_risk(), oldest(1));
+        assert_eq!(progress.oldest_at_risk(now), oldest(1));
         assert_eq!(pollster::block_on(progress.unpersisted()), Some(id(1)));
         progress.persist(id(1));
-        assert_eq!(progress.oldest_at_risk(), None);
+        assert_eq!(progress.oldest_at_risk(now), None);
         progress.complete();
         assert_eq!(pollster::block_on(progress.unpersisted()), None);
     }

@@ -48,6 +48,31 @@ impl Volume {
         shared.background.over().await;
         Ok(())
     }
+
+    /// For who gives up on a [`close`](Self::close) that cannot store everything: makes what was
+    /// written durable in the write log, and lets a superblock say how many bytes are there alone, so
+    /// that whoever opens the volume without that log knows. The volume still counts as not closed.
+    ///
+    /// # Errors
+    /// The write log's or the store's error. What was flushed is in the log all the same.
+    pub async fn leave_async(&self) -> Result<()> {
+        let shared = &self.shared;
+        shared.closed.store(true, Ordering::Release);
+        shared.batcher.close();
+        shared.log_all().await?;
+        let Some(fence) = &shared.fence else {
+            return Ok(());
+        };
+        let log_bytes = self.status().at_risk_bytes;
+        let persisted = shared.progress.persisted();
+        let told = fence.own().advance(persisted, |state| {
+            state.change = Change::Close;
+            if let Some(writer) = &mut state.writer {
+                writer.close = Some(CloseState::Unclean { log_bytes });
+            }
+        });
+        told.await.map(drop)
+    }
 }
 
 /// All of the stream is persisted, and a checkpoint with it.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::recover::OpenOptions;
+use super::recover::{OpenOptions, is_clean};
 use crate::bytes::superblock::Superblock;
 use crate::doors::disk::LocalDisk;
 use crate::doors::runtime::Runtime;
@@ -51,23 +51,35 @@ impl FoundLog {
         options: &OpenOptions,
     ) -> Result<(WriteLog, bool)> {
         match self {
-            Self::Own(log) => return Ok((log, true)),
+            Self::Own(log) if log.is_of_size(options.log_bytes) => return Ok((log, true)),
+            // Of a volume that was closed nobody needs it.
+            Self::Own(_) if is_clean(newest) => {}
+            Self::Own(log) => {
+                tracing::warn!(
+                    directory = log.directory(),
+                    wanted = options.log_bytes,
+                    "the write log keeps its size until the volume was closed and is opened again"
+                );
+                return Ok((log, true));
+            }
             Self::None => {}
-            Self::Foreign(log) if log.is_empty().await? => {}
             Self::Foreign(log) => {
                 let bytes = log.bytes_beyond(&newest.state.epochs).await?;
-                let place = log.set_aside(disk).await?;
-                tracing::warn!(
-                    place,
-                    bytes,
-                    "an older write log of this volume was set aside: others wrote to the volume \
-                     since, and so many bytes of it never reached the store; remove the file when \
-                     nobody misses them"
-                );
+                if bytes > 0 {
+                    let place = log.set_aside(disk).await?;
+                    tracing::warn!(
+                        place,
+                        bytes,
+                        "an older write log of this volume was set aside: others wrote to the volume \
+                         since, and so many bytes of it are not known to have reached the store; \
+                         remove the file when nobody misses them"
+                    );
+                }
             }
         }
         let uuid = Uuid::from_u128(runtime.random());
         let object_size = newest.state.object_size;
+        // It takes the name of one that nobody needs.
         let log = WriteLog::create(disk, newest.volume, uuid, object_size, options.log_bytes);
         Ok((log.await?, false))
     }

@@ -261,7 +261,8 @@ impl Shared {
                     batch: id,
                     position: batch.end,
                 });
-                progress.opened(id);
+                let made = Duration::from_nanos(batch.header.wall_time_ns);
+                progress.found(id, runtime.wall_clock().saturating_sub(made));
                 let logged =
                     LoggedBatch::new(id, slot, segment, batch.slices, batch.sums, batch.end);
                 let logged = Arc::new(logged);

@@ -8,7 +8,7 @@ use super::found_log::FoundLog;
 use super::open::{Durability, FlushTarget, Work};
 use super::start::{Start, StartCheckpoints};
 use crate::bytes::superblock::{
-    Change, CloseState, EpochEnd, LogPlace, Superblock, VolumeState, Writer,
+    Change, CloseState, EpochEnd, GivenUp, LogPlace, Superblock, VolumeState, Writer,
 };
 use crate::doors::disk::LocalDisk;
 use crate::doors::runtime::Runtime;
@@ -17,7 +17,7 @@ use crate::parts::checkpoint::CheckpointObjects;
 use crate::parts::probe;
 use crate::parts::stream::{End, Stream};
 use crate::parts::superblocks::{Creation, OwnSuperblocks, Superblocks, fenced};
-use crate::parts::write_log::{self, WriteLog};
+use crate::parts::write_log::{self, LogEnd, RecoveredBatch, WriteLog};
 use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -33,7 +33,9 @@ pub struct OpenOptions {
     pub take_over: bool,
     /// Whether to use a store that does not keep a second writer out.
     pub unsafe_no_fencing: bool,
-    /// Size of the write log in bytes, where one has to be made; one that is there keeps its size.
+    /// Whether to cut a damaged write log before the damage: what was written later is given up.
+    pub cut_log: bool,
+    /// Size of the write log in bytes. One that is there keeps its size until the volume was closed.
     pub log_bytes: u64,
     /// When a write is answered.
     pub durability: Durability,
@@ -60,6 +62,7 @@ impl OpenOptions {
             machine: machine.into(),
             take_over: false,
             unsafe_no_fencing: false,
+            cut_log: false,
             log_bytes: 1 << 30,
             durability: Durability::default(),
             flush: FlushTarget::default(),
@@ -146,7 +149,7 @@ impl Volume {
             probe::refuse_unless_exclusive(&*store, &*runtime).await?;
         }
         let (log, is_own) = found.usable(&**disk, &newest, &*runtime, options).await?;
-        let (epoch, claim) = claim(&superblocks, &newest, &log, options, &*store).await?;
+        let (epoch, claim) = claim(&superblocks, &newest, (&log, is_own), options, &*store).await?;
         let checkpoints = CheckpointObjects {
             store: Arc::clone(&store),
             runtime: Arc::clone(&runtime),
@@ -166,13 +169,19 @@ impl Volume {
         };
         let (_, before) = claim.state.epochs.split_last().unwrap_or((&NO_EPOCH, &[]));
         let mut end = start.roll_forward(&stream, &claim, before, &kept).await?;
-        let recovered = match is_own {
-            true => log.close(end.last, &*runtime).await?,
-            false => Vec::new(),
+        let log_end = match is_own && !is_clean(&newest) {
+            true => Some(log.find_end(end.last).await?),
+            false => None,
         };
-        let backlog = start.replay(&mut end, recovered)?;
+        if let Some(log_end) = &log_end {
+            Start::extend(&mut end, log_end)?;
+        }
         stream.refuse_damage(&end, before).await?;
-        tell_loss(&newest, &end, is_own, &*store);
+        tell_loss(&claim, &end, &*store);
+        let backlog = match log_end {
+            Some(log_end) => start.replay(close_log(&log, log_end, options, &*runtime).await?)?,
+            None => Vec::new(),
+        };
         start.log = Some((Arc::new(log), backlog));
         let own = fix_ends(&superblocks, &claim, end, &start, &*store).await?;
         start.own = Some(OwnSuperblocks::new(superblocks, Arc::clone(&runtime), own));
@@ -204,6 +213,27 @@ pub(super) async fn find(superblocks: &Superblocks, store: &dyn ObjectStore) -> 
         })
 }
 
+/// The batches of the log, from now on its last word; a damaged one is cut where that is wanted.
+async fn close_log(
+    log: &WriteLog,
+    end: LogEnd,
+    options: &OpenOptions,
+    runtime: &dyn Runtime,
+) -> Result<Vec<RecoveredBatch>> {
+    let mut end = end;
+    if options.cut_log {
+        log.cut(&mut end).await?;
+    }
+    log.refuse_damage(&end)?;
+    log.close(end, runtime).await
+}
+
+/// Whether the last writer had stored all: nobody needs its log.
+pub(super) fn is_clean(newest: &Superblock) -> bool {
+    let writer = newest.state.writer.as_ref();
+    writer.is_none_or(|writer| writer.close == Some(CloseState::Clean))
+}
+
 /// All refusals that need no claim come before the claim.
 fn refuse_unclosed(
     newest: &Superblock,
@@ -215,15 +245,19 @@ fn refuse_unclosed(
         return Ok(());
     };
     let has_log = matches!(found, FoundLog::Own(_));
-    if has_log || options.take_over || writer.close == Some(CloseState::Clean) {
+    if has_log || options.take_over || is_clean(newest) {
         return Ok(());
     }
+    let alone = match writer.close {
+        Some(CloseState::Unclean { log_bytes }) => format!(", with {log_bytes} bytes in it alone"),
+        _ => String::new(),
+    };
     let log = match &writer.log {
         Some(log) => format!("{} there", log.path),
         None => "nowhere".to_owned(),
     };
     let message = format!(
-        "the volume in {} was not closed by machine {} (epoch {}), whose write log is {log}: end that \
+        "the volume in {} was not closed by machine {} (epoch {}), whose write log is {log}{alone}: end that \
          server and use its log (--cache-dir), or, where it is gone for good, take the volume over \
          (--take-over); what it had not stored is lost then",
         store.url(),
@@ -236,7 +270,7 @@ fn refuse_unclosed(
 async fn claim(
     superblocks: &Superblocks,
     newest: &Superblock,
-    log: &WriteLog,
+    (log, is_own): (&WriteLog, bool),
     options: &OpenOptions,
     store: &dyn ObjectStore,
 ) -> Result<(Epoch, Superblock)> {
@@ -259,6 +293,7 @@ async fn claim(
         }),
         window: options.window,
         close: None,
+        given_up: given_up(newest, is_own),
     });
     let draft = superblocks.draft(newest.volume, Some(newest), newest.persisted, state)?;
     match superblocks.create(&draft).await? {
@@ -267,22 +302,42 @@ async fn claim(
     }
 }
 
+/// The log whose writer did not close it and that this claim does without. A claim behind which the
+/// opening failed has told nobody yet.
+fn given_up(newest: &Superblock, is_own: bool) -> Option<GivenUp> {
+    let writer = newest.state.writer.as_ref()?;
+    let told = newest.state.change != Change::Claim;
+    let before = writer.given_up.clone().filter(|_| !told);
+    if is_own || is_clean(newest) || before.is_some() {
+        return before;
+    }
+    let log_bytes = match writer.close {
+        Some(CloseState::Unclean { log_bytes }) => Some(log_bytes),
+        _ => None,
+    };
+    Some(GivenUp {
+        machine: writer.machine.clone(),
+        log: writer.log.clone(),
+        log_bytes,
+    })
+}
+
 /// Says what a take-over gave up.
-fn tell_loss(newest: &Superblock, end: &End, is_own: bool, store: &dyn ObjectStore) {
-    let Some(writer) = newest.state.writer.as_ref().filter(|_| !is_own) else {
+fn tell_loss(claim: &Superblock, end: &End, store: &dyn ObjectStore) {
+    let writer = claim.state.writer.as_ref();
+    let Some(lost) = writer.and_then(|writer| writer.given_up.as_ref()) else {
         return;
     };
-    if writer.close == Some(CloseState::Clean) {
-        return;
-    }
-    let unix_seconds = end.wall_time_ns / 1_000_000_000;
     let last = end.last.map(|last| ObjectName::data(last).to_string());
+    let unix_seconds = end.wall_time_ns.map(|time| time / 1_000_000_000);
     tracing::warn!(
         volume = store.url(),
-        machine = writer.machine,
+        machine = lost.machine,
+        log = lost.log.as_ref().map(|log| log.path.as_str()),
+        log_bytes = lost.log_bytes,
         last,
         unix_seconds,
-        "taken over without the write log of the last writer: the volume is as it was when this \
+        "taken over without the write log of the last writer: the volume is as it was when the last \
          object was stored, and what was written later is not in it"
     );
 }

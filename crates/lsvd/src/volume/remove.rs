@@ -140,6 +140,7 @@ async fn bury(
             log: None,
             window: 1,
             close: None,
+            given_up: None,
         }),
         ..newest.state.clone()
     };

@@ -8,7 +8,7 @@ use crate::bytes::superblock::{CHECKPOINTS_MAX, EpochEnd, Superblock};
 use crate::parts::checkpoint::{CheckpointObjects, Failure, Loaded};
 use crate::parts::stream::{End, Stream};
 use crate::parts::superblocks::OwnSuperblocks;
-use crate::parts::write_log::{RecoveredBatch, WriteLog};
+use crate::parts::write_log::{LogEnd, RecoveredBatch, WriteLog};
 use crate::state::extent_map::{CutCount, ExtentMap};
 use crate::state::object_table::ObjectTable;
 use crate::state::progress::Persists;
@@ -135,15 +135,10 @@ impl Start {
         self.map_entries(header, slot, &header.entries)
     }
 
-    /// Replays what the log has behind the end of the store's stream, and moves the end behind it.
-    pub(super) fn replay(
-        &mut self,
-        end: &mut End,
-        recovered: Vec<RecoveredBatch>,
-    ) -> Result<Vec<BacklogBatch>> {
-        let mut backlog = Vec::with_capacity(recovered.len());
-        for batch in recovered {
-            let id = batch.header.id;
+    /// Moves the end of the stream behind what the log has.
+    pub(super) fn extend(end: &mut End, log: &LogEnd) -> Result<()> {
+        end.persisted = end.persisted.max(log.persisted());
+        for id in log.batches() {
             let found = end.epochs.iter_mut();
             let Some(epoch) = found.rev().find(|epoch| epoch.epoch == id.epoch().0) else {
                 let message = format!(
@@ -154,6 +149,14 @@ impl Start {
             };
             epoch.objects = Some(id.sequence() + 1);
             end.last = Some(id);
+        }
+        Ok(())
+    }
+
+    /// Replays what the log has behind the end of the store's stream.
+    pub(super) fn replay(&mut self, recovered: Vec<RecoveredBatch>) -> Result<Vec<BacklogBatch>> {
+        let mut backlog = Vec::with_capacity(recovered.len());
+        for batch in recovered {
             let slot = self.slot_of(&batch.header)?;
             self.map_entries(&batch.header, slot, &batch.header.entries)?;
             backlog.push((slot, batch));

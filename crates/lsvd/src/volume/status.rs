@@ -49,9 +49,7 @@ impl Volume {
         let shared = &self.shared;
         let log_error = shared.log.as_ref().and_then(|log| log.durable.error());
         let error = log_error.or_else(|| shared.progress.error());
-        let oldest = shared.progress.oldest_at_risk();
-        let now = shared.runtime.now();
-        let age = |since: Option<Duration>| now.saturating_sub(since.unwrap_or(now));
+        let oldest = shared.progress.oldest_at_risk(shared.runtime.now());
         let in_flight = shared.in_flight.bytes();
         let segments = shared
             .log
@@ -67,7 +65,7 @@ impl Volume {
             object_size: shared.pool.buffer_sectors() as u64 * SECTOR_BYTES,
             epoch: shared.epoch,
             at_risk_bytes: in_flight.unstored + shared.progress.held_bytes(),
-            at_risk_since: oldest.map(|(_, since)| age(since)),
+            at_risk_since: oldest.map(|(_, age)| age),
             not_durable_bytes: in_flight.unlogged,
             log_bytes: u64::from(segments.1) * u64::from(segment_bytes),
             log_used_bytes: u64::from(segments.0) * u64::from(segment_bytes),

@@ -6,6 +6,7 @@
 )]
 
 mod checkpoints;
+mod closed_log;
 mod crash;
 mod failing_store;
 mod host;

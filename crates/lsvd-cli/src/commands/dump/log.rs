@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lsvd::bytes::log::{
     BadData, FILE_HEADER_BYTES, FileHeader, HEADER_COPIES, LogError, RECORD_FIELDS, Record,
-    ScannedBatch, SyncedMark, claims_log, scan,
+    ScannedBatch, SyncedMark, claims_log, marks, scan,
 };
 use lsvd::words::name::{ObjectId, ObjectName};
 use serde_json::Value;
@@ -108,6 +108,7 @@ impl Segments {
         for number in 0..header.segments {
             let there = read(file, header.segment_at(number), &mut segment)?;
             let segment = &segment[..there];
+            this.synced = this.synced.max(marks(segment, header).synced);
             match scan(segment, header, BadData::Ends) {
                 Some(batch) => {
                     this.add_records(number, batch.batch, segment, header);
@@ -134,8 +135,7 @@ impl Segments {
         }
     }
 
-    /// All records of the segment's batch, also behind one that is damaged: what was durable is told
-    /// by any of them.
+    /// All records of the segment's batch, also behind one that is damaged.
     fn add_records(&mut self, number: u32, batch: ObjectId, segment: &[u8], header: &FileHeader) {
         let block = header.block_bytes as usize;
         let mut behind_data = 0;
@@ -152,7 +152,6 @@ impl Segments {
                 continue;
             }
             behind_data = at + record.len(header.block_bytes) as usize;
-            self.synced = self.synced.max(record.synced);
             self.records.push(record_row(number, &record));
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lsvd::{ErrorKind, Volume};
 use lsvd_nbd::{Drained, Server};
 use lsvd_store::StoreUrl;
-use tokio::time::{Instant, interval_at, sleep, timeout_at};
+use tokio::time::{Instant, interval_at, sleep, timeout, timeout_at};
 
 use super::open::Kind;
 use crate::failure::Failure;
@@ -18,6 +18,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// for must not cost others what is in memory.
 const CLIENTS_MAX: Duration = Duration::from_secs(10);
 const CLIENTS_SHARE: u32 = 2;
+
+/// How long a server that could not store everything tries to say so in the store.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// How long to wait before a close that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -67,6 +70,10 @@ async fn close(
     });
     if let Ok(stored) = stored.await {
         return Ok(stored?);
+    }
+    // The next who opens it without this log is to know what is in it.
+    if let Ok(Err(error)) = timeout(LEAVE_MAX, volume.leave_async()).await {
+        tracing::warn!(%error, "what is in the write log alone could not be told to the store");
     }
     let cause = last_error.map_or("the store is too slow".to_owned(), |error| {
         error.to_string()

@@ -37,7 +37,8 @@ pub(crate) struct LastingArguments {
     )]
     pub(crate) cache_dir: Option<PathBuf>,
 
-    /// Bytes of the write log: what can wait for a slow store
+    /// Bytes of the write log: what can wait for a slow store; one that is there keeps its size
+    /// until the volume was closed
     #[arg(
         long,
         value_name = "SIZE",
@@ -65,6 +66,14 @@ pub(crate) struct LastingArguments {
         conflicts_with_all = ["ephemeral", "read_only"]
     )]
     pub(crate) take_over: bool,
+
+    /// Cut a damaged write log before the damage: what was written later is lost
+    #[arg(
+        long,
+        help_heading = "Durability",
+        conflicts_with_all = ["ephemeral", "read_only"]
+    )]
+    pub(crate) cut_log: bool,
 
     /// Use a store that cannot keep a second writer out; two at once destroy the volume
     #[arg(
@@ -125,6 +134,7 @@ pub(crate) fn open_options(
     let options = OpenOptions {
         take_over: lasting.take_over,
         unsafe_no_fencing: lasting.unsafe_no_fencing,
+        cut_log: lasting.cut_log,
         log_bytes: lasting.log_size.0,
         durability: lasting.durability.into(),
         flush: volume.flush.into(),

@@ -1,8 +1,6 @@
 //! Reading a segment back: the records of its batch, from the first one to where they end.
 
-use uuid::Uuid;
-
-use super::{FileHeader, LogError, Record, SyncedMark};
+use super::{FileHeader, LogError, Record, SyncedMark, claims_log};
 use crate::bytes::block::{BLOCK_BYTES, contribution};
 use crate::bytes::data_object::DataHeader;
 use crate::bytes::entry::Entry;
@@ -45,8 +43,6 @@ pub struct ScannedBatch {
     pub stopped: Option<LogError>,
     /// Blocks of the data area whose data is not what the records say.
     pub bad_blocks: Vec<u32>,
-    /// The highest mark in any record.
-    pub synced: Option<SyncedMark>,
     /// The newest object that any record knew to be persisted.
     pub persisted: Option<ObjectId>,
     /// When the last record was written: nanoseconds since the Unix epoch, for people.
@@ -81,7 +77,6 @@ pub fn scan(segment: &[u8], header: &FileHeader, bad_data: BadData) -> Option<Sc
         end: 0,
         stopped: None,
         bad_blocks: Vec::new(),
-        synced: None,
         persisted: None,
         wall_time_ns: 0,
     };
@@ -96,13 +91,65 @@ pub fn scan(segment: &[u8], header: &FileHeader, bad_data: BadData) -> Option<Sc
             }
         }
     }
-    if scanned.header.is_some() {
-        scanned.look_at_mark(segment, header.log);
-    }
     Some(scanned)
 }
 
+/// What the records of a segment say of the log: true of it for ever, whichever batch they are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Up to where the log was durable.
+    pub synced: Option<SyncedMark>,
+    /// The newest object that was persisted.
+    pub persisted: Option<ObjectId>,
+    /// Whether there is any record of the log at all.
+    pub has_records: bool,
+}
+
+impl Marks {
+    /// The higher of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            synced: self.synced.max(other.synced),
+            persisted: self.persisted.max(other.persisted),
+            has_records: self.has_records || other.has_records,
+        }
+    }
+}
+
+/// Looks at every block of a segment for records that check, also behind and between damaged ones,
+/// and those of earlier uses: what any of them says was durable must be there.
+#[must_use]
+pub fn marks(segment: &[u8], header: &FileHeader) -> Marks {
+    let mut marks = Marks::default();
+    let block = (header.block_bytes as usize).max(SECTOR);
+    for at in (0..segment.len()).step_by(block) {
+        let rest = &segment[at..];
+        if !claims_log(rest, header.log) {
+            continue;
+        }
+        let Ok(record) = Record::decode(rest) else {
+            continue;
+        };
+        if record.place as usize == at {
+            marks = marks.max(Marks {
+                synced: record.synced,
+                persisted: record.persisted,
+                has_records: true,
+            });
+        }
+    }
+    marks
+}
+
 impl ScannedBatch {
+    /// Whether nothing of it checks but the place where it began: it was torn, and never durable, or
+    /// some mark says otherwise.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.end == 0
+    }
+
     /// Takes the record at the start of `rest`, if it is the next of this batch; a mark ends it.
     fn follow(
         &mut self,
@@ -154,21 +201,8 @@ impl ScannedBatch {
     }
 
     fn note(&mut self, record: &Record) {
-        self.synced = self.synced.max(record.synced);
         self.persisted = self.persisted.max(record.persisted);
         self.wall_time_ns = record.wall_time_ns;
-    }
-
-    /// The mark behind the end of a batch.
-    fn look_at_mark(&mut self, segment: &[u8], log: Uuid) {
-        let rest = segment.get(self.end as usize..).unwrap_or_default();
-        if let Ok(record) = Record::decode(rest)
-            && record.is_mark
-            && (record.log, record.batch, record.place) == (log, self.batch, self.end)
-        {
-            self.synced = self.synced.max(record.synced);
-            self.persisted = self.persisted.max(record.persisted);
-        }
     }
 
     fn add_sums(&mut self, record: &Record) {

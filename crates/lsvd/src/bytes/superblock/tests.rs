@@ -44,6 +44,7 @@ fn sample() -> Superblock {
                 }),
                 window: 8,
                 close: Some(CloseState::Unclean { log_bytes: 4096 }),
+                given_up: None,
             }),
         },
     }

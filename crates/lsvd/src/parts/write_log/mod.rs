@@ -18,7 +18,7 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::LOG_SEGMENTS_MIN;
 use crate::words::name::VolumeUuid;
 
-pub(crate) use recovery::RecoveredBatch;
+pub(crate) use recovery::{LogEnd, RecoveredBatch};
 pub(crate) use writer::Writer;
 
 /// Name of the log's file in its directory.
@@ -121,8 +121,8 @@ impl WriteLog {
         let damaged = |what: &str| {
             let message = format!(
                 "the write log in {directory} is damaged: {what}; nothing was changed. Keep the file \
-                 {FILE} for whoever can repair it; with it out of the way the volume opens as the \
-                 store has it"
+                 {FILE} for whoever can repair it; with it out of the way, and \
+                 --take-over, the volume opens as the store has it"
             );
             Error::new(ErrorKind::Damaged, message)
         };
@@ -176,6 +176,12 @@ impl WriteLog {
     /// The directory that it is in.
     pub(crate) fn directory(&self) -> &str {
         &self.directory
+    }
+
+    /// Whether a log made for so many bytes would be as large.
+    pub(crate) fn is_of_size(&self, bytes: u64) -> bool {
+        let segments = bytes.saturating_sub(SEGMENTS_AT) / u64::from(self.header.segment_bytes);
+        segments == u64::from(self.header.segments)
     }
 
     /// Number of segments.

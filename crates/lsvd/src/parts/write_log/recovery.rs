@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use ::bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::WriteLog;
+use super::{FILE, WriteLog};
 use crate::bytes::data_object::DataHeader;
-use crate::bytes::log::{BadData, LoggedSlice, Record, ScannedBatch, SyncedMark, claims_log, scan};
+use crate::bytes::log::{
+    BadData, LoggedSlice, Marks, Record, ScannedBatch, SyncedMark, marks, scan,
+};
 use crate::bytes::object_header::FIXED_HEADER_BYTES;
 use crate::bytes::superblock::EpochEnd;
 use crate::doors::disk::{DiskWrite, WriteDurability};
@@ -21,8 +23,8 @@ use crate::words::units::SECTOR_BYTES;
 /// Segments that are read ahead of the one that is scanned.
 const READ_AHEAD: usize = 2;
 
-/// Bytes of a segment that tell whether it holds anything of this log.
-const FIRST_LOOK_BYTES: u32 = 4096;
+/// Bytes of a damaged log that are overwritten at once.
+const WIPED_AT_ONCE: u32 = 1 << 20;
 
 /// A batch that is in the log and not in the store's stream.
 #[derive(Debug)]
@@ -36,155 +38,233 @@ pub(crate) struct RecoveredBatch {
     pub(crate) end: u32,
 }
 
-/// What a log holds, behind the end of the store's stream.
-#[derive(Debug, Default)]
-struct Found {
-    /// By number, each with its segment.
-    batches: BTreeMap<ObjectId, (u32, ScannedBatch)>,
-    /// The highest mark of what was durable.
-    synced: Option<SyncedMark>,
-    /// The newest object that was known to be persisted.
-    persisted: Option<ObjectId>,
+/// Where the log of a writer that is gone ends, as it was found.
+#[derive(Debug)]
+pub(crate) struct LogEnd {
+    /// Where the store's stream ends.
+    stream_end: Option<ObjectId>,
+    /// The batches that go on from there, each with its segment, in order; the last may have no end.
+    chain: Vec<(u32, ScannedBatch)>,
+    /// Segments with batches behind that which do not count.
+    behind: Vec<u32>,
+    /// Bytes of data in them.
+    bytes_behind: u64,
+    /// Other segments with records of the log.
+    used: Vec<u32>,
+    /// What all records together say.
+    marks: Marks,
+}
+
+impl LogEnd {
+    /// The batches that go on where the store's stream ends.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = ObjectId> {
+        self.chain.iter().map(|(_, batch)| batch.batch)
+    }
+
+    /// The newest object that was persisted when the log was written.
+    pub(crate) const fn persisted(&self) -> Option<ObjectId> {
+        self.marks.persisted
+    }
+
+    /// Where what counts stops.
+    fn stop(&self) -> Option<SyncedMark> {
+        self.chain.last().map(|(_, batch)| SyncedMark {
+            batch: batch.batch,
+            position: batch.end,
+        })
+    }
+
+    /// Up to where the log was durable, if what counts stops before that.
+    fn lost(&self) -> Option<SyncedMark> {
+        let behind_stream = |mark: &SyncedMark| Some(mark.batch) > self.stream_end;
+        let synced = self.marks.synced.filter(behind_stream);
+        synced.filter(|synced| Some(*synced) > self.stop())
+    }
 }
 
 impl WriteLog {
-    /// Whether nothing was ever written to the log.
-    pub(crate) async fn is_empty(&self) -> Result<bool> {
-        for segment in 0..self.header.segments {
-            if self.holds_records(segment).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Bytes of data in batches that do not belong to a stream of these epochs.
+    /// Bytes of data in batches of which neither these epochs nor the log itself says that the store
+    /// has them.
     pub(crate) async fn bytes_beyond(&self, epochs: &[EpochEnd]) -> Result<u64> {
-        let found = self.look(None).await?;
-        let is_stored = |batch: ObjectId| {
+        let is_listed = |batch: ObjectId| {
             let mut epochs = epochs.iter();
             let epoch = epochs.find(|epoch| epoch.epoch == batch.epoch().0);
             epoch.is_some_and(|epoch| epoch.objects.is_some_and(|end| batch.sequence() < end))
         };
-        let beyond = found.batches.iter().filter(|(id, _)| !is_stored(**id));
-        let sectors = beyond.map(|(_, (_, batch))| u64::from(batch.sectors));
-        Ok(sectors.sum::<u64>() * SECTOR_BYTES)
+        let mut beyond = Vec::new();
+        let mut all = Marks::default();
+        self.each_segment(|_, bytes| {
+            all = all.max(marks(bytes, &self.header));
+            let batch = scan(bytes, &self.header, BadData::Ends);
+            let batch = batch.filter(|batch| !is_listed(batch.batch));
+            beyond.extend(batch.map(|batch| (batch.batch, u64::from(batch.sectors))));
+        })
+        .await?;
+        // Persisted in the log's own time: of the stream up to there.
+        let beyond = beyond.iter().filter(|(id, _)| Some(*id) > all.persisted);
+        Ok(beyond.map(|(_, sectors)| sectors).sum::<u64>() * SECTOR_BYTES)
     }
 
-    /// The batches of the log that go on where the stream of the store ends, at `stream_end`, in
-    /// order and each with an end; nothing else in the log will ever be taken for a part of the
-    /// stream.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`] where something that was durable is gone, or does not follow what the
-    /// store has; nothing was changed then.
-    pub(crate) async fn close(
-        &self,
-        stream_end: Option<ObjectId>,
-        runtime: &dyn Runtime,
-    ) -> Result<Vec<RecoveredBatch>> {
-        let mut found = self.look(stream_end).await?;
-        let mut chain = Vec::new();
-        let mut last = stream_end;
-        while let Some(entry) = found.batches.first_entry() {
-            if entry.get().1.predecessor != last {
+    /// Reads the whole log, and finds the batches that go on where the stream of the store ends, at
+    /// `stream_end`. Changes nothing.
+    pub(crate) async fn find_end(&self, stream_end: Option<ObjectId>) -> Result<LogEnd> {
+        let mut batches = BTreeMap::new();
+        let mut used = Vec::new();
+        let mut all = Marks::default();
+        self.each_segment(|segment, bytes| {
+            let found = marks(bytes, &self.header);
+            all = all.max(found);
+            // What the store has in order is not looked at again; of it a segment that was to be
+            // used anew may hold ruins.
+            let scanned = scan(bytes, &self.header, BadData::Ends);
+            match scanned.filter(|batch| Some(batch.batch) > stream_end) {
+                Some(batch) => drop(batches.insert(batch.batch, (segment, batch))),
+                None if found.has_records => used.push(segment),
+                None => {}
+            }
+        })
+        .await?;
+        let mut chain: Vec<(u32, ScannedBatch)> = Vec::new();
+        while let Some(entry) = batches.first_entry() {
+            let last = chain.last().map(|(_, batch)| batch);
+            let follows = last.map_or(stream_end, |last| Some(last.batch));
+            let is_open = last.is_some_and(|last| last.header.is_none());
+            let batch = &entry.get().1;
+            if is_open || batch.predecessor != follows || batch.is_empty() {
                 break;
             }
-            let (segment, batch) = entry.remove();
-            last = Some(batch.batch);
-            let ended = batch.header.is_some();
-            chain.push((segment, batch));
-            if !ended {
-                break;
+            chain.push(entry.remove());
+        }
+        let sectors = batches.values().map(|(_, batch)| u64::from(batch.sectors));
+        Ok(LogEnd {
+            stream_end,
+            chain,
+            bytes_behind: sectors.sum::<u64>() * SECTOR_BYTES,
+            behind: batches.values().map(|(segment, _)| *segment).collect(),
+            used,
+            marks: all,
+        })
+    }
+
+    /// Calls `look` with every segment, in order.
+    async fn each_segment(&self, mut look: impl FnMut(u32, &[u8])) -> Result<()> {
+        let segments = stream::iter(0..self.header.segments);
+        let mut read = segments
+            .map(|segment| self.read_segment(segment, 0, self.header.segment_bytes))
+            .buffered(READ_AHEAD);
+        for segment in 0.. {
+            match read.next().await {
+                Some(bytes) => look(segment, &bytes?),
+                None => break,
             }
         }
-        self.refuse_damage(stream_end, &chain, &found)?;
-        self.void(found.batches.values().map(|(segment, _)| *segment))
-            .await?;
-        let mut recovered = Vec::with_capacity(chain.len());
-        for (segment, batch) in chain {
+        Ok(())
+    }
+
+    /// A torn tail was never durable. What was durable and is not there was damaged.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], and what would be given up.
+    pub(crate) fn refuse_damage(&self, end: &LogEnd) -> Result<()> {
+        let Some(lost) = end.lost() else {
+            return Ok(());
+        };
+        let name = |batch| ObjectName::data(batch).to_string();
+        let place = match end.stop() {
+            Some(stop) => format!("byte {} of batch {}", stop.position, name(stop.batch)),
+            None => "the end of what the store has".to_owned(),
+        };
+        let message = format!(
+            "the write log in {} is damaged: it was durable up to byte {} of batch {}, and does not \
+             check behind {place}; nothing was changed. Keep a copy of the file {FILE}; to open the \
+             volume as it was at that place, and give up what was written later ({} bytes of it in \
+             {} batches that check), open it with --cut-log",
+            self.directory,
+            lost.position,
+            name(lost.batch),
+            end.bytes_behind,
+            end.behind.len()
+        );
+        Err(Error::new(ErrorKind::Damaged, message))
+    }
+
+    /// Gives up what is behind the damage: nothing in the log says any more that it was durable. A
+    /// crash amid this leaves a log that is damaged still, or one that is cut.
+    pub(crate) async fn cut(&self, end: &mut LogEnd) -> Result<()> {
+        let Some(lost) = end.lost() else {
+            return Ok(());
+        };
+        let bytes = end.bytes_behind;
+        let (lost, stop) = (ObjectName::data(lost.batch), end.stop());
+        let stop = stop.map(|stop| ObjectName::data(stop.batch).to_string());
+        tracing::warn!(%lost, stop, bytes, "the damaged write log is cut: what was written later is lost");
+        for segment in end.behind.drain(..).chain(end.used.drain(..)) {
+            self.wipe(segment, 0).await?;
+        }
+        if let Some((segment, batch)) = end.chain.last() {
+            self.wipe(*segment, batch.end).await?;
+        }
+        self.sync().await?;
+        end.marks.synced = end.stop();
+        Ok(())
+    }
+
+    /// Overwrites a segment from a place on, without a sync.
+    async fn wipe(&self, segment: u32, from: u32) -> Result<()> {
+        let zeroes = Bytes::from(vec![0; WIPED_AT_ONCE as usize]);
+        for at in (from..self.header.segment_bytes).step_by(WIPED_AT_ONCE as usize) {
+            let len = (self.header.segment_bytes - at).min(WIPED_AT_ONCE);
+            let write = DiskWrite {
+                offset: self.header.segment_at(segment) + u64::from(at),
+                parts: vec![zeroes.slice(..len as usize)],
+            };
+            let written = self.file.write(vec![write], WriteDurability::Unsynced);
+            written.await.map_err(|error| self.failure("cut", error))?;
+        }
+        Ok(())
+    }
+
+    async fn sync(&self) -> Result<()> {
+        let synced = self.file.write(Vec::new(), WriteDurability::Synced).await;
+        synced.map_err(|error| self.failure("close", error))
+    }
+
+    /// Closes the log: what counts is durable and each of its batches has an end, and nothing else in
+    /// the log will ever be taken for a part of the stream.
+    pub(crate) async fn close(
+        &self,
+        end: LogEnd,
+        runtime: &dyn Runtime,
+    ) -> Result<Vec<RecoveredBatch>> {
+        self.void(end.behind.iter().copied()).await?;
+        self.make_durable(&end).await?;
+        let mut recovered = Vec::with_capacity(end.chain.len());
+        for (segment, batch) in end.chain {
             recovered.push(self.ended(segment, batch, runtime).await?);
         }
         Ok(recovered)
     }
 
-    /// Reads the whole log.
-    async fn look(&self, stream_end: Option<ObjectId>) -> Result<Found> {
-        let header = &self.header;
-        let mut found = Found::default();
-        let segments = stream::iter(0..header.segments);
-        let mut read = segments
-            .map(|segment| async move {
-                if !self.holds_records(segment).await? {
-                    return Ok(None);
-                }
-                let bytes = self.read_segment(segment, 0, header.segment_bytes).await?;
-                Ok::<_, Error>(Some((segment, bytes)))
-            })
-            .buffered(READ_AHEAD);
-        while let Some(segment) = read.next().await {
-            let Some((segment, bytes)) = segment? else {
+    /// Writes again what no mark shows to be durable: that it can be read proves nothing, and behind
+    /// a sync that failed another one proves nothing about it either. Clients read it from now on,
+    /// it is uploaded, and a flush need not wait for it.
+    async fn make_durable(&self, end: &LogEnd) -> Result<()> {
+        for (segment, batch) in &end.chain {
+            let from = match end.marks.synced {
+                Some(synced) if synced.batch > batch.batch => continue,
+                Some(synced) if synced.batch == batch.batch => synced.position,
+                _ => 0,
+            };
+            if from >= batch.end {
                 continue;
-            };
-            let scanned = scan(&bytes, header, BadData::Ends);
-            let Some(batch) = scanned else { continue };
-            found.synced = found.synced.max(batch.synced);
-            found.persisted = found.persisted.max(batch.persisted);
-            // What the store has in order is not looked at again; of it a segment that was to be
-            // used anew may hold ruins.
-            if Some(batch.batch) > stream_end {
-                found.batches.insert(batch.batch, (segment, batch));
             }
-        }
-        Ok(found)
-    }
-
-    async fn holds_records(&self, segment: u32) -> Result<bool> {
-        let first = self.read_segment(segment, 0, FIRST_LOOK_BYTES).await?;
-        Ok(claims_log(&first, self.header.log))
-    }
-
-    /// A torn tail was never durable. What was durable and is not there was damaged.
-    fn refuse_damage(
-        &self,
-        stream_end: Option<ObjectId>,
-        chain: &[(u32, ScannedBatch)],
-        found: &Found,
-    ) -> Result<()> {
-        let stop = chain.last().map(|(_, batch)| SyncedMark {
-            batch: batch.batch,
-            position: batch.end,
-        });
-        let damaged = |what: String| {
-            let message = format!(
-                "the write log in {} is damaged: {what}; nothing was changed. Where that part is \
-                 given up, move the file log away and open the volume with --take-over: it opens as \
-                 the store has it",
-                self.directory
-            );
-            Error::new(ErrorKind::Damaged, message)
-        };
-        if let Some(mark) = found.synced
-            && Some(mark.batch) > stream_end
-            && Some(mark) > stop
-        {
-            let name = |batch| ObjectName::data(batch).to_string();
-            let place = match stop {
-                Some(stop) => format!("byte {} of batch {}", stop.position, name(stop.batch)),
-                None => "the end of what the store has".to_owned(),
+            let bytes = self.read_segment(*segment, from, batch.end - from).await?;
+            let write = DiskWrite {
+                offset: self.header.segment_at(*segment) + u64::from(from),
+                parts: vec![bytes],
             };
-            return Err(damaged(format!(
-                "it was durable up to byte {} of batch {}, and does not check behind {place}",
-                mark.position,
-                name(mark.batch)
-            )));
-        }
-        let end = stop.map(|stop| stop.batch).max(stream_end);
-        if let Some(persisted) = found.persisted.filter(|persisted| Some(*persisted) > end) {
-            return Err(damaged(format!(
-                "it says that {} was in the store, and neither the store nor the log has it",
-                ObjectName::data(persisted)
-            )));
+            let written = self.file.write(vec![write], WriteDurability::Synced).await;
+            written.map_err(|error| self.failure("close", error))?;
         }
         Ok(())
     }
