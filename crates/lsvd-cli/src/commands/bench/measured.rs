@@ -49,6 +49,7 @@ impl Kind {
             log_size: arguments.log_size,
             durability: arguments.durability,
             take_over: false,
+            cut_log: false,
             unsafe_no_fencing: false,
         };
         let create = lasting::create_options(arguments.create, volume.object_size, false)?;
