@@ -8,17 +8,19 @@ mod report;
 mod superblock;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use clap::Args;
-use lsvd::bytes::object_header::{MAGIC, ObjectHeader};
+use lsvd::bytes::checkpoint::CHECKPOINT_BYTES_MAX;
+use lsvd::bytes::object_header::{FIXED_HEADER_BYTES, MAGIC, ObjectHeader};
 use lsvd::words::name::{ObjectKind, ObjectName};
 use lsvd_store::StoreUrl;
 
 use crate::failure::Failure;
 use header::Header;
-use report::Report;
+use report::{Problems, Report};
 
 /// Show an object, or a file of a write log, field by field
 #[derive(Debug, Args)]
@@ -34,18 +36,26 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 Every field by its name in docs/format.md, every entry, and for every block whether its checksum
-matches. Of what is damaged all is shown that can be read, then what is wrong with it, and the exit
-code is 1.
+matches. Of a checkpoint every row of its object table and every extent of its map, also those in the
+older checkpoint objects that it names, which are looked for in the same directory. Of what is damaged
+all is shown that can be read, then what is wrong with it, and the exit code is 1.
 
 Examples:
   lsvd dump /tmp/lsvd/superblock.00000000
-  lsvd dump /tmp/lsvd/data.00000000 --json";
+  lsvd dump /tmp/lsvd/data.00000000 --json
+  lsvd dump /tmp/lsvd/ckpt.00000000
+  lsvd dump /tmp/lsvd/cache/log";
 
-/// Largest object that is looked at: far more than any has.
-const OBJECT_BYTES_MAX: u64 = 4 << 30;
+/// Largest object that is looked at: none is larger.
+const OBJECT_BYTES_MAX: u64 = CHECKPOINT_BYTES_MAX;
 
-/// A file that is to be shown.
+/// An object that is to be shown.
 struct Dumped<'a> {
+    path: &'a Path,
+    file: &'a File,
+    /// Its length.
+    len: u64,
+    /// All of its bytes; of a checkpoint, its header.
     bytes: &'a [u8],
     /// What it is by the name of its file, if that is a name of ours.
     name: Option<ObjectName>,
@@ -58,17 +68,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             arguments.url
         )));
     };
-    let report = examine(path)?;
-    let text = if arguments.json {
-        report.json()
-    } else {
-        report.text()
-    };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::from_output)?;
-    let (path, more) = (path.display(), report.problems.len().saturating_sub(1));
-    match report.problems.first() {
+    // Printed as it comes: of a checkpoint there may be gigabytes.
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let mut report = Report::new(&mut stdout, arguments.json);
+    examine(path, &mut report)?;
+    let Problems { told, more } = report.finish().map_err(Failure::from_output)?;
+    let (path, more) = (path.display(), told.len().saturating_sub(1) + more);
+    match told.first() {
         None => Ok(()),
         Some(first) if more == 0 => Err(Failure::failed(format!("{path} does not check: {first}"))),
         Some(first) => Err(Failure::failed(format!(
@@ -77,65 +83,92 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// What there is to say of the file.
-fn examine(path: &Path) -> Result<Report, Failure> {
+/// Says what there is to say of the file.
+fn examine(path: &Path, report: &mut Report<'_>) -> Result<(), Failure> {
     let place = path.display();
     let failed =
         |error: io::Error| Failure::failed(format!("cannot read {place}: {error}; name a file"));
     let file = File::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
-    if let Some(report) = log::report(&file, len).map_err(failed)? {
-        return Ok(report);
+    let name = path.file_name().and_then(|name| name.to_str());
+    if log::show(&file, len, name, report).map_err(failed)? {
+        return Ok(());
+    }
+    let first = read(&file, 0, FIXED_HEADER_BYTES).map_err(failed)?;
+    let name = name.and_then(ObjectName::parse);
+    if !first.starts_with(&MAGIC) && name.is_none() {
+        return Err(Failure::failed(format!(
+            "{place} is neither an object nor a write log, by its content or by its name"
+        )));
     }
     if len > OBJECT_BYTES_MAX {
         return Err(Failure::failed(format!(
             "{place} has {len} bytes, which no object has, and is no write log"
         )));
     }
-    let mut bytes = Vec::new();
-    let mut limited = file.take(OBJECT_BYTES_MAX);
-    limited.read_to_end(&mut bytes).map_err(failed)?;
-    let name = path.file_name().and_then(|name| name.to_str());
+    // What was damaged at its very beginning is what its name says.
+    let kind = claimed_kind(&first).or_else(|| Some(name?.kind));
+    let bytes = read(&file, 0, needed(kind, &first)).map_err(failed)?;
     let dumped = Dumped {
+        path,
+        file: &file,
+        len,
         bytes: &bytes,
-        name: name.and_then(ObjectName::parse),
+        name,
     };
-    dumped.report().ok_or_else(|| {
-        Failure::failed(format!(
-            "{place} is neither an object nor a write log, by its content or by its name"
-        ))
-    })
+    dumped.show(kind, report).map_err(failed)
+}
+
+fn claimed_kind(bytes: &[u8]) -> Option<ObjectKind> {
+    let claimed = ObjectHeader::claimed_lengths(bytes).ok()?.kind;
+    let kinds = [
+        ObjectKind::Data,
+        ObjectKind::Checkpoint,
+        ObjectKind::Superblock,
+    ];
+    kinds.into_iter().find(|kind| *kind as u8 == claimed)
+}
+
+/// How many bytes of an object are needed at once, by the first of them.
+fn needed(kind: Option<ObjectKind>, first: &[u8]) -> usize {
+    let whole = usize::try_from(OBJECT_BYTES_MAX).unwrap_or(usize::MAX);
+    if kind != Some(ObjectKind::Checkpoint) {
+        return whole;
+    }
+    let claimed = header::claimed_header_len(first);
+    claimed.clamp(checkpoint::HEADER_BYTES_MIN, checkpoint::HEADER_BYTES_MAX)
+}
+
+/// Reads `len` bytes from `offset` on, fewer where the file ends.
+fn read(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let there = file.metadata()?.len().saturating_sub(offset);
+    let len = len.min(usize::try_from(there).unwrap_or(usize::MAX));
+    let mut bytes = vec![0; len];
+    let mut count = 0;
+    while count < len {
+        match file.read_at(&mut bytes[count..], offset + count as u64) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
 impl Dumped<'_> {
-    /// What there is to say; nothing where it is nothing of ours.
-    fn report(&self) -> Option<Report> {
-        // What was damaged at its very beginning is what its name says.
-        let said = self.name.map(|name| name.kind);
-        let kind = if self.bytes.starts_with(&MAGIC) {
-            self.claimed_kind().or(said)
-        } else {
-            Some(said?)
-        };
-        let mut report = Report::new(kind.map(|kind| kind.to_string()));
-        report.field_of("file", "bytes", self.bytes.len());
-        let header = Header::read(self, kind, &mut report);
+    fn show(&self, kind: Option<ObjectKind>, report: &mut Report<'_>) -> io::Result<()> {
+        let named = kind.map(|kind| kind.to_string());
+        report.begin(named.as_deref());
+        report.field_of("file", "bytes", self.len);
+        let header = Header::read(self, kind, report);
         match kind {
-            Some(ObjectKind::Data) => data::show(self.bytes, &header, &mut report),
-            Some(ObjectKind::Checkpoint) => checkpoint::show(self.bytes, &header, &mut report),
-            Some(ObjectKind::Superblock) => superblock::show(self.bytes, &header, &mut report),
+            Some(ObjectKind::Data) => data::show(self.bytes, &header, report),
+            Some(ObjectKind::Checkpoint) => checkpoint::show(self, &header, report)?,
+            Some(ObjectKind::Superblock) => superblock::show(self.bytes, &header, report),
             None => report.problem("it is an object of no kind that is known here"),
         }
-        Some(report)
-    }
-
-    fn claimed_kind(&self) -> Option<ObjectKind> {
-        let claimed = ObjectHeader::claimed_lengths(self.bytes).ok()?.kind;
-        let kinds = [
-            ObjectKind::Data,
-            ObjectKind::Checkpoint,
-            ObjectKind::Superblock,
-        ];
-        kinds.into_iter().find(|kind| *kind as u8 == claimed)
+        Ok(())
     }
 }

@@ -18,5 +18,6 @@ mod lasting;
 mod one_writer;
 mod readme;
 mod shutdown;
+mod store_out_of_reach;
 mod tools;
 mod torture;

@@ -162,7 +162,7 @@ impl Uploader {
             bytes: batch.data_bytes(),
             segment: batch
                 .segment()
-                .filter(|_| !planted::is("segment-early"))
+                .filter(|_| !planted::is("segment-answered"))
                 .map(Arc::clone),
         };
         self.progress.answered(place, answered);

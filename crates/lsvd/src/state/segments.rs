@@ -1,7 +1,14 @@
 //! The segments of the write log: each holds one batch at a time.
 
+#[cfg(feature = "planted")]
+use std::{collections::VecDeque, sync::Weak};
+
 use crate::state::batch::BufferPool;
+#[cfg(feature = "planted")]
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex};
+#[cfg(feature = "planted")]
+use crate::words::planted;
 
 /// The free segments of a log; a fixed number of them, used again and again.
 #[derive(Debug)]
@@ -11,6 +18,9 @@ pub struct SegmentPool {
     free: Mutex<Vec<u32>>,
     /// Whose waiters learn that there is room again.
     buffers: Arc<BufferPool>,
+    /// The segments in use, in the order in which they were taken, which is that of their batches.
+    #[cfg(feature = "planted")]
+    taken: Mutex<VecDeque<Weak<Segment>>>,
 }
 
 impl SegmentPool {
@@ -28,27 +38,51 @@ impl SegmentPool {
             total,
             free: Mutex::new(free.collect()),
             buffers,
+            #[cfg(feature = "planted")]
+            taken: Mutex::default(),
         });
-        let given = used
-            .iter()
-            .map(|index| {
-                Arc::new(Segment {
-                    index: *index,
-                    pool: Arc::clone(&pool),
-                })
-            })
-            .collect();
+        let given = used.iter().map(|index| pool.give(*index)).collect();
         (pool, given)
+    }
+
+    fn give(self: &Arc<Self>, index: u32) -> Arc<Segment> {
+        let segment = Arc::new(Segment {
+            index,
+            pool: Arc::clone(self),
+            #[cfg(feature = "planted")]
+            freed: AtomicBool::new(false),
+        });
+        #[cfg(feature = "planted")]
+        self.taken.lock().push_back(Arc::downgrade(&segment));
+        segment
+    }
+
+    fn free(&self, index: u32) {
+        self.free.lock().push(index);
+        self.buffers.returned().notify();
+    }
+
+    /// The fault `segment-early`: with the segment of one batch, that of the next one is free, too,
+    /// although nothing but it may have what that batch holds.
+    #[cfg(feature = "planted")]
+    fn free_next(&self) {
+        let next = {
+            let mut taken = self.taken.lock();
+            taken.retain(|segment| segment.strong_count() > 0);
+            taken.front().and_then(Weak::upgrade)
+        };
+        if let Some(next) = next
+            && !next.freed.swap(true, Ordering::AcqRel)
+        {
+            self.free(next.index);
+        }
     }
 
     /// A segment, if one is free.
     #[must_use]
     pub fn try_take(self: &Arc<Self>) -> Option<Arc<Segment>> {
         let index = self.free.lock().pop()?;
-        Some(Arc::new(Segment {
-            index,
-            pool: Arc::clone(self),
-        }))
+        Some(self.give(index))
     }
 
     /// Whether a segment is free.
@@ -71,6 +105,9 @@ impl SegmentPool {
 pub struct Segment {
     index: u32,
     pool: Arc<SegmentPool>,
+    /// Whether it is free while it is in use.
+    #[cfg(feature = "planted")]
+    freed: AtomicBool,
 }
 
 impl Segment {
@@ -83,7 +120,13 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        self.pool.free.lock().push(self.index);
-        self.pool.buffers.returned().notify();
+        #[cfg(feature = "planted")]
+        if planted::is("segment-early") {
+            self.pool.free_next();
+            if *self.freed.get_mut() {
+                return;
+            }
+        }
+        self.pool.free(self.index);
     }
 }

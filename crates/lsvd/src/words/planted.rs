@@ -1,5 +1,12 @@
 //! Planted faults: what tests that should find a fault are tried on. Without the feature `planted`
 //! there are none, and asking costs nothing.
+//!
+//! | name | fault |
+//! |---|---|
+//! | `segment-early` | the segment of a batch is free when the batch before it is persisted |
+//! | `segment-answered` | the segment of a batch is free when the store has answered, before the fence check |
+//! | `replay-discard` | the replay of the log forgets discards and zeroes |
+//! | `log-sync` | the log is written and never synced, which only the loss of power shows |
 
 /// Whether the fault `name` is planted in this process: by the variable `LSVD_PLANT`, a list with
 /// commas between.

@@ -83,8 +83,9 @@ fn wait_for_mark(disk: &MemoryDisk) {
     const FLAG_MARK: u8 = 2;
     crate::world::wait_for("the last mark", || {
         let log = disk.snapshot("log").unwrap();
-        let last = log.chunks(512).filter(|sector| sector.starts_with(RECORD));
-        last.last().is_some_and(|last| last[FLAGS] & FLAG_MARK != 0)
+        let mut sectors = log.chunks(512);
+        let last = sectors.rfind(|sector| sector.starts_with(RECORD));
+        last.is_some_and(|last| last[FLAGS] & FLAG_MARK != 0)
     });
 }
 

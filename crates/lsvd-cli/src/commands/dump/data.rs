@@ -9,7 +9,7 @@ use lsvd::words::name::ObjectKind;
 use super::header::{Header, hex};
 use super::report::{Report, Row};
 
-pub(super) fn show(bytes: &[u8], header: &Header, report: &mut Report) {
+pub(super) fn show(bytes: &[u8], header: &Header, report: &mut Report<'_>) {
     entries(header.rest(bytes), report);
     if let Err(error) = DataHeader::decode(bytes) {
         report.problem(error.to_string());
@@ -29,9 +29,9 @@ pub(super) fn show(bytes: &[u8], header: &Header, report: &mut Report) {
     blocks(bytes, header, layout.ok(), report);
 }
 
-fn entries(bytes: &[u8], report: &mut Report) {
+fn entries(bytes: &[u8], report: &mut Report<'_>) {
     let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
-    let mut rows = Vec::new();
+    report.begin_table("entries", entries.len() as u64);
     for (number, entry) in entries.iter().enumerate() {
         let mut row: Row = vec![("entry", number.into())];
         match Entry::decode(entry) {
@@ -41,9 +41,8 @@ fn entries(bytes: &[u8], report: &mut Report) {
                 report.problem(format!("entry {number} is not one that is ever written"));
             }
         }
-        rows.push(row);
+        report.row(&row);
     }
-    report.table("entries", rows);
     if !rest.is_empty() {
         report.problem(format!(
             "{} bytes behind the entries are no entry",
@@ -68,14 +67,14 @@ fn entry_fields(entry: &Entry) -> Row {
 }
 
 /// Where the lengths in the header make no sense, all that follows the header counts as blocks.
-fn blocks(bytes: &[u8], header: &Header, layout: Option<Layout>, report: &mut Report) {
+fn blocks(bytes: &[u8], header: &Header, layout: Option<Layout>, report: &mut Report<'_>) {
     let start = layout.map_or(header.header_len, |layout| layout.header_len() as usize);
     let stored = bytes.get(start..).unwrap_or_default();
     let there = stored.len().div_ceil(STORED_BLOCK_BYTES);
     let count = layout.map_or(there, |layout| layout.block_count() as usize);
     let place = Place::of(header.volume, header.name(ObjectKind::Data));
     let mut chunks = stored.chunks(STORED_BLOCK_BYTES);
-    let mut rows = Vec::new();
+    report.begin_table("blocks", count as u64);
     for (number, index) in (0_u32..).zip(0..count) {
         let block = chunks.next().unwrap_or_default();
         let crc = block.get(BLOCK_BYTES..).unwrap_or_default();
@@ -87,12 +86,11 @@ fn blocks(bytes: &[u8], header: &Header, layout: Option<Layout>, report: &mut Re
         if verdict != "matches" {
             report.problem(format!("the checksum of block {number} {verdict}"));
         }
-        rows.push(vec![
+        report.row(&[
             ("block", number.into()),
             ("at", (start + index * STORED_BLOCK_BYTES).into()),
             ("crc", hex(crc).into()),
             ("checksum", verdict.into()),
         ]);
     }
-    report.table("blocks", rows);
 }

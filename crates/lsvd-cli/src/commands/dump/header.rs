@@ -24,7 +24,11 @@ pub(super) struct Header {
 
 impl Header {
     /// Shows what there is of the fixed header and what is wrong with it.
-    pub(super) fn read(dumped: &Dumped<'_>, kind: Option<ObjectKind>, report: &mut Report) -> Self {
+    pub(super) fn read(
+        dumped: &Dumped<'_>,
+        kind: Option<ObjectKind>,
+        report: &mut Report<'_>,
+    ) -> Self {
         let bytes = dumped.bytes;
         // What is cut off counts as zeroes below and is not shown here.
         let mut fixed = [0; FIXED_HEADER_BYTES];
@@ -47,7 +51,7 @@ impl Header {
         this
     }
 
-    fn check(&self, dumped: &Dumped<'_>, kind: Option<ObjectKind>, report: &mut Report) {
+    fn check(&self, dumped: &Dumped<'_>, kind: Option<ObjectKind>, report: &mut Report<'_>) {
         let claimed = ObjectHeader::claimed_lengths(dumped.bytes);
         let decoded = claimed.and_then(|_| {
             let kind = kind.unwrap_or(ObjectKind::Data);
@@ -81,13 +85,24 @@ impl Header {
     }
 }
 
+/// The length of the header that the first bytes of an object claim.
+pub(super) fn claimed_header_len(first: &[u8]) -> usize {
+    let field = first.get(range_of("header length")).unwrap_or_default();
+    usize::try_from(number(field)).unwrap_or(usize::MAX)
+}
+
 fn range_of(name: &str) -> Range<usize> {
-    let field = FIELDS.into_iter().find(|(field, _)| *field == name);
-    field.map_or(0..0, |(_, range)| range)
+    range_in(&FIELDS, name)
+}
+
+/// Where a field lies, by a table of all of them.
+pub(super) fn range_in(fields: &[(&str, Range<usize>)], name: &str) -> Range<usize> {
+    let field = fields.iter().find(|(field, _)| *field == name);
+    field.map_or(0..0, |(_, range)| range.clone())
 }
 
 /// The little-endian number that these bytes, at most eight, are.
-fn number(bytes: &[u8]) -> u64 {
+pub(super) fn number(bytes: &[u8]) -> u64 {
     let bytes = bytes.iter().rev();
     bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use lsvd::bytes::log::{
@@ -12,52 +11,50 @@ use lsvd::bytes::log::{
 use lsvd::words::name::{ObjectId, ObjectName};
 use serde_json::Value;
 
+use super::read;
 use super::report::{Report, Row};
 use crate::values::wall_time;
 
-/// What the names of log files begin with; what is damaged at its beginning is what its name says.
+/// What log files begin with.
 const MAGIC: &[u8] = b"LSVDlg\r\n";
+
+/// What is damaged at its beginning is what its name says.
+const NAME: &str = "log";
+const NAME_BEGINNING: &str = "log.";
 
 /// Largest segment that is read: the batch of the largest object fits.
 const SEGMENT_BYTES_MAX: u32 = 256 << 20;
 
-/// What there is to say of a file of `len` bytes; nothing where it is no write log.
+/// Says what there is to say of a file of `len` bytes, and whether it is a write log: else nothing
+/// is said.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn report(file: &File, len: u64) -> io::Result<Option<Report>> {
-    let mut headers = vec![0; FILE_HEADER_BYTES * HEADER_COPIES];
-    let there = read(file, 0, &mut headers)?;
-    headers.truncate(there);
+pub(super) fn show(
+    file: &File,
+    len: u64,
+    name: Option<&str>,
+    report: &mut Report<'_>,
+) -> io::Result<bool> {
+    let headers = read(file, 0, FILE_HEADER_BYTES * HEADER_COPIES)?;
     let mut copies = headers.chunks(FILE_HEADER_BYTES);
-    if !copies.any(|copy| copy.starts_with(MAGIC)) {
-        return Ok(None);
+    let named = name.is_some_and(|name| name == NAME || name.starts_with(NAME_BEGINNING));
+    if !named && !copies.any(|copy| copy.starts_with(MAGIC)) {
+        return Ok(false);
     }
-    let mut report = Report::new(Some("write log".to_owned()));
+    report.begin(Some("write log"));
     report.field_of("file", "bytes", len);
-    let header = show_header(&headers, len, &mut report);
+    let header = show_header(&headers, len, report);
     if let Some(header) = header {
-        Segments::read(file, &header)?.show(&mut report);
+        let segments = Segments::read(file, &header)?;
+        segments.show(report);
+        segments.show_records(file, &header, report)?;
     }
-    Ok(Some(report))
-}
-
-/// Reads from `offset` on until `buffer` is full or the file ends; says how much came.
-fn read(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut there = 0;
-    while there < buffer.len() {
-        match file.read_at(&mut buffer[there..], offset + there as u64) {
-            Ok(0) => break,
-            Ok(count) => there += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(there)
+    Ok(true)
 }
 
 /// Shows the header, from whichever copy checks.
-fn show_header(headers: &[u8], len: u64, report: &mut Report) -> Option<FileHeader> {
+fn show_header(headers: &[u8], len: u64, report: &mut Report<'_>) -> Option<FileHeader> {
     for (number, copy) in headers.chunks(FILE_HEADER_BYTES).enumerate() {
         if let Err(error) = FileHeader::decode(copy) {
             report.problem(format!("copy {number} of the header: {error}"));
@@ -83,10 +80,11 @@ fn show_header(headers: &[u8], len: u64, report: &mut Report) -> Option<FileHead
     Some(header)
 }
 
-/// What all segments hold.
+/// What all segments hold, without their records.
 struct Segments {
-    batches: Vec<(u32, ScannedBatch)>,
-    records: Vec<Row>,
+    batches: Vec<Batch>,
+    /// Number of records.
+    records: u64,
     /// Segments that claim to begin with a record of this log, the batch that it claims, and what is
     /// wrong with it.
     unreadable: Vec<(u32, ObjectId, LogError)>,
@@ -95,32 +93,41 @@ struct Segments {
     synced: Option<SyncedMark>,
 }
 
+/// A batch, and the segment that holds it.
+struct Batch {
+    segment: u32,
+    id: ObjectId,
+    predecessor: Option<ObjectId>,
+    entries: usize,
+    sectors: u32,
+    end: u32,
+    is_complete: bool,
+    stopped: Option<LogError>,
+}
+
 impl Segments {
     fn read(file: &File, header: &FileHeader) -> io::Result<Self> {
         let mut this = Self {
             batches: Vec::new(),
-            records: Vec::new(),
+            records: 0,
             unreadable: Vec::new(),
             free: 0,
             synced: None,
         };
-        let mut segment = vec![0; header.segment_bytes as usize];
         for number in 0..header.segments {
-            let there = read(file, header.segment_at(number), &mut segment)?;
-            let segment = &segment[..there];
-            this.synced = this.synced.max(marks(segment, header).synced);
-            match scan(segment, header, BadData::Ends) {
-                Some(batch) => {
-                    this.add_records(number, batch.batch, segment, header);
-                    this.batches.push((number, batch));
-                }
-                None => this.add_unreadable(number, segment, header),
-            }
-            if there < header.segment_bytes as usize {
+            let segment = read_segment(file, header, number)?;
+            if segment.is_empty() {
                 break;
             }
+            this.synced = this.synced.max(marks(&segment, header).synced);
+            let Some(batch) = scan(&segment, header, BadData::Ends) else {
+                this.add_unreadable(number, &segment, header);
+                continue;
+            };
+            for_records(&segment, batch.batch, header, |_| this.records += 1);
+            this.batches.push(Batch::new(number, batch));
         }
-        this.batches.sort_by_key(|(_, batch)| batch.batch);
+        this.batches.sort_by_key(|batch| batch.id);
         Ok(this)
     }
 
@@ -135,28 +142,7 @@ impl Segments {
         }
     }
 
-    /// All records of the segment's batch, also behind one that is damaged.
-    fn add_records(&mut self, number: u32, batch: ObjectId, segment: &[u8], header: &FileHeader) {
-        let block = header.block_bytes as usize;
-        let mut behind_data = 0;
-        for at in (0..segment.len()).step_by(block) {
-            let rest = &segment[at..];
-            // What looks like a record amid the data of one is somebody's data.
-            if at < behind_data || !claims_log(rest, header.log) {
-                continue;
-            }
-            let Ok(record) = Record::decode(rest) else {
-                continue;
-            };
-            if record.batch != batch || record.place as usize != at {
-                continue;
-            }
-            behind_data = at + record.len(header.block_bytes) as usize;
-            self.records.push(record_row(number, &record));
-        }
-    }
-
-    fn show(self, report: &mut Report) {
+    fn show(&self, report: &mut Report<'_>) {
         report.field_of("segments", "free", self.free);
         report.field_of("segments", "used", self.batches.len());
         let synced = self.synced.map(|mark| {
@@ -164,31 +150,85 @@ impl Segments {
             format!("{batch} to byte {} of its segment", mark.position)
         });
         report.field_of("segments", "synced", synced);
-        let mut unreadable = Vec::new();
-        for (_, batch) in &self.batches {
-            if let Some(problem) = damage(batch, self.synced) {
+        for batch in &self.batches {
+            if let Some(problem) = batch.damage(self.synced) {
                 report.problem(problem);
             }
         }
-        for (number, batch, error) in self.unreadable {
-            let durable = self.synced.is_some_and(|mark| mark.batch == batch);
-            let (batch, kind) = (name(batch), if durable { "damaged" } else { "torn" });
+        report.begin_table("unreadable", self.unreadable.len() as u64);
+        for (number, batch, error) in &self.unreadable {
+            let durable = self.synced.is_some_and(|mark| mark.batch == *batch);
+            let (batch, kind) = (name(*batch), if durable { "damaged" } else { "torn" });
             if durable {
                 report.problem(format!(
                     "{batch} was durable, and its first record: {error}"
                 ));
             }
-            unreadable.push(vec![
-                ("segment", number.into()),
+            report.row(&[
+                ("segment", (*number).into()),
                 ("batch", batch.into()),
                 ("end", format!("{kind} ({error})").into()),
             ]);
         }
-        report.table("unreadable", unreadable);
-        let batches = self.batches.iter();
-        let batches = batches.map(|(number, batch)| batch_row(*number, batch, self.synced));
-        report.table("batches", batches.collect());
-        report.table("records", self.records);
+        report.begin_table("batches", self.batches.len() as u64);
+        for batch in &self.batches {
+            report.row(&batch.row(self.synced));
+        }
+    }
+
+    /// The records of all batches, in the order of the batches: a segment at a time is in memory.
+    fn show_records(
+        &self,
+        file: &File,
+        header: &FileHeader,
+        report: &mut Report<'_>,
+    ) -> io::Result<()> {
+        report.begin_table("records", self.records);
+        for batch in &self.batches {
+            if report.is_broken() {
+                break;
+            }
+            let segment = read_segment(file, header, batch.segment)?;
+            for_records(&segment, batch.id, header, |record| {
+                report.row(&record_row(batch.segment, &record));
+            });
+        }
+        Ok(())
+    }
+}
+
+fn read_segment(file: &File, header: &FileHeader, number: u32) -> io::Result<Vec<u8>> {
+    read(
+        file,
+        header.segment_at(number),
+        header.segment_bytes as usize,
+    )
+}
+
+/// Calls `visit` with all records of the segment's batch, also behind one that is damaged: what was
+/// durable is told by any of them.
+fn for_records(
+    segment: &[u8],
+    batch: ObjectId,
+    header: &FileHeader,
+    mut visit: impl FnMut(Record),
+) {
+    let block = header.block_bytes as usize;
+    let mut behind_data = 0;
+    for at in (0..segment.len()).step_by(block) {
+        let rest = &segment[at..];
+        // What looks like a record amid the data of one is somebody's data.
+        if at < behind_data || !claims_log(rest, header.log) {
+            continue;
+        }
+        let Ok(record) = Record::decode(rest) else {
+            continue;
+        };
+        if record.batch != batch || record.place as usize != at {
+            continue;
+        }
+        behind_data = at + record.len(header.block_bytes) as usize;
+        visit(record);
     }
 }
 
@@ -200,34 +240,49 @@ fn claimed_batch(segment: &[u8]) -> ObjectId {
     ObjectId::from_u64(bytes.fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-/// What is wrong with a batch: it ends before what was durable does. A torn end is no damage.
-fn damage(batch: &ScannedBatch, synced: Option<SyncedMark>) -> Option<String> {
-    let stopped = batch.stopped.as_ref()?;
-    let synced = synced.filter(|mark| mark.batch == batch.batch && mark.position > batch.end)?;
-    Some(format!(
-        "{} was durable up to byte {} of its segment and reads up to byte {}: {stopped}",
-        name(batch.batch),
-        synced.position,
-        batch.end
-    ))
-}
+impl Batch {
+    fn new(segment: u32, batch: ScannedBatch) -> Self {
+        Self {
+            segment,
+            id: batch.batch,
+            predecessor: batch.predecessor,
+            entries: batch.entries.len(),
+            sectors: batch.sectors,
+            end: batch.end,
+            is_complete: batch.header.is_some(),
+            stopped: batch.stopped,
+        }
+    }
 
-fn batch_row(number: u32, batch: &ScannedBatch, synced: Option<SyncedMark>) -> Row {
-    let end = match (&batch.header, &batch.stopped) {
-        (Some(_), _) => "complete".to_owned(),
-        (None, _) if damage(batch, synced).is_some() => "damaged".to_owned(),
-        (None, Some(LogError::Magic) | None) => "open".to_owned(),
-        (None, Some(error)) => format!("torn ({error})"),
-    };
-    vec![
-        ("batch", name(batch.batch).into()),
-        ("segment", number.into()),
-        ("predecessor", batch.predecessor.map(name).into()),
-        ("entries", batch.entries.len().into()),
-        ("sectors", batch.sectors.into()),
-        ("bytes", batch.end.into()),
-        ("end", end.into()),
-    ]
+    /// What is wrong with it: it ends before what was durable does. A torn end is no damage.
+    fn damage(&self, synced: Option<SyncedMark>) -> Option<String> {
+        let stopped = self.stopped.as_ref()?;
+        let synced = synced.filter(|mark| mark.batch == self.id && mark.position > self.end)?;
+        Some(format!(
+            "{} was durable up to byte {} of its segment and reads up to byte {}: {stopped}",
+            name(self.id),
+            synced.position,
+            self.end
+        ))
+    }
+
+    fn row(&self, synced: Option<SyncedMark>) -> Row {
+        let end = match &self.stopped {
+            _ if self.is_complete => "complete".to_owned(),
+            _ if self.damage(synced).is_some() => "damaged".to_owned(),
+            Some(LogError::Magic) | None => "open".to_owned(),
+            Some(error) => format!("torn ({error})"),
+        };
+        vec![
+            ("batch", name(self.id).into()),
+            ("segment", self.segment.into()),
+            ("predecessor", self.predecessor.map(name).into()),
+            ("entries", self.entries.into()),
+            ("sectors", self.sectors.into()),
+            ("bytes", self.end.into()),
+            ("end", end.into()),
+        ]
+    }
 }
 
 fn record_row(number: u32, record: &Record) -> Row {

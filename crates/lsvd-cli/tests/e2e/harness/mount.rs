@@ -1,6 +1,8 @@
-//! Mounts that end with the test: a served volume by way of nbdfuse and a loop device, and tmpfs.
+//! Mounts that end with the test: a served volume by way of nbdfuse and a loop device, tmpfs, and a
+//! small disk that can be full or hang.
 
 use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -151,5 +153,81 @@ impl MemoryMount {
 impl Drop for MemoryMount {
     fn drop(&mut self) {
         drop(client("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// A small ext4 on a loop device, which can be full, or hang. Dropping it undoes everything.
+#[derive(Debug)]
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Makes one of so many mebibytes in `folder`.
+    pub(crate) fn new(folder: &Path, mebibytes: u64) -> Self {
+        let image = folder.join("small-disk.image");
+        let at = folder.join("small-disk");
+        File::create(&image)
+            .unwrap()
+            .set_len(mebibytes << 20)
+            .unwrap();
+        fs::create_dir(&at).unwrap();
+        Ended::success(
+            client("mke2fs")
+                .args(["-q", "-F", "-t", "ext4", "-m", "0"])
+                .arg(&image),
+        );
+        Ended::success(client("mount").args(["-o", "loop"]).arg(&image).arg(&at));
+        Self(at)
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Fills it to the last byte with a file.
+    pub(crate) fn fill(&self) {
+        let mut ballast = File::create(self.ballast()).unwrap();
+        // Ever smaller pieces: what is left is less than any file needs.
+        for piece in [1 << 20, 4096, 1] {
+            let piece = vec![b'b'; piece];
+            loop {
+                match ballast.write_all(&piece).and_then(|()| ballast.sync_data()) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    /// Makes room again.
+    pub(crate) fn empty(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    /// Lets whoever writes to it wait; reads go on.
+    pub(crate) fn hang(&self) -> Hanging<'_> {
+        Ended::success(client("fsfreeze").arg("--freeze").arg(&self.0));
+        Hanging(self)
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(client("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// Whoever writes to a disk waits until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Hanging<'a>(&'a SmallDisk);
+
+impl Drop for Hanging<'_> {
+    fn drop(&mut self) {
+        drop(client("fsfreeze").arg("--unfreeze").arg(&self.0.0).status());
     }
 }
