@@ -36,9 +36,12 @@ impl Lock {
         }
         // From here on dropping it gives the lock up.
         let lock = Self { file };
-        lock.name_holder()
-            .map_err(|errno| disk_error(errno, request("write")))?;
-        Ok(lock)
+        match lock.name_holder() {
+            // The log has its space already, and a volume opens on a full disk too: who is refused is
+            // told less.
+            Ok(()) | Err(Errno::NOSPC | Errno::DQUOT) => Ok(lock),
+            Err(errno) => Err(disk_error(errno, request("write"))),
+        }
     }
 
     fn name_holder(&self) -> Result<(), Errno> {
@@ -87,7 +90,7 @@ fn in_use(path: &Path, file: &OwnedFd) -> DiskError {
             let name = name.unwrap_or("unknown");
             format!("process {id} ({name}); end that process")
         }
-        // Locked, but its name not written yet.
+        // Its name is not written yet, or the disk is full.
         _ => "another process, which has just started; end that process".to_owned(),
     };
     let message = format!(
