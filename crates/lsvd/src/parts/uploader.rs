@@ -13,6 +13,7 @@ use crate::state::batch::{Batch, BufferPool};
 use crate::state::in_flight::InFlight;
 use crate::state::logged::LoggedBatch;
 use crate::state::object_table::ObjectTable;
+use crate::state::pace::Pace;
 use crate::state::progress::{Answered, Progress};
 use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::Arc;
@@ -41,6 +42,8 @@ pub(crate) struct Uploader {
     pub(crate) objects: Arc<ObjectTable>,
     /// How far the stream is stored.
     pub(crate) progress: Arc<Progress>,
+    /// How fast it is stored.
+    pub(crate) pace: Arc<Pace>,
     /// Where objects go.
     pub(crate) store: Arc<dyn ObjectStore>,
     /// Time and randomness.
@@ -130,6 +133,7 @@ impl Uploader {
         let mut body = batch.stored_blocks();
         body.insert(0, header.clone());
         let started = self.runtime.now();
+        self.pace.upload_begins(batch.data_bytes(), started);
         let mut pause = RETRY_PAUSE_MIN;
         let mut patience = STORE_PATIENCE;
         while let Err(error) = self.attempt(&name, &header, &body, &mut patience).await {
@@ -152,6 +156,8 @@ impl Uploader {
             self.runtime.sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
+        let now = self.runtime.now();
+        self.pace.upload_ends(batch.data_bytes(), now);
         // First the table, then map M: a reader that no longer finds the batch in memory must find
         // where the object's data begins.
         self.objects

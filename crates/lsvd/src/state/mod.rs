@@ -7,6 +7,7 @@ pub mod extent_map;
 pub mod in_flight;
 pub mod logged;
 pub mod object_table;
+pub mod pace;
 pub mod progress;
 pub mod segments;
 pub mod uploads;

@@ -38,12 +38,38 @@ impl UploadQueue {
         self.changed.notify();
     }
 
-    /// How many of those that wait are in memory.
+    /// How many of those that wait are in memory, and how many in the log alone.
     #[must_use]
-    pub fn in_memory(&self) -> usize {
+    pub fn waiting(&self) -> (usize, usize) {
         let state = self.state.lock();
         let in_memory = |batch: &&SealedBatch| matches!(batch, SealedBatch::Memory(_));
-        state.waiting.iter().filter(in_memory).count()
+        let in_memory = state.waiting.iter().filter(in_memory).count();
+        (in_memory, state.waiting.len() - in_memory)
+    }
+
+    /// Takes those that wait in memory out of it with `leave`, but for the first `stay`. What comes
+    /// back is no longer waiting; it is to be dropped behind the call, as that tells others that
+    /// there is memory.
+    pub fn leave_memory(
+        &self,
+        stay: usize,
+        mut leave: impl FnMut(&Batch) -> Option<Arc<LoggedBatch>>,
+    ) -> Vec<SealedBatch> {
+        let mut state = self.state.lock();
+        let in_memory = state.waiting.iter_mut().filter_map(|waiting| {
+            let SealedBatch::Memory(batch) = &*waiting else {
+                return None;
+            };
+            let batch = Arc::clone(batch);
+            Some((waiting, batch))
+        });
+        in_memory
+            .skip(stay)
+            .filter_map(|(waiting, batch)| {
+                let logged = leave(&batch)?;
+                Some(std::mem::replace(waiting, SealedBatch::Logged(logged)))
+            })
+            .collect()
     }
 
     /// The next batch and its place, if that is below `end`.

@@ -43,6 +43,7 @@ use crate::state::durable::Durable;
 use crate::state::extent_map::ExtentMap;
 use crate::state::in_flight::InFlight;
 use crate::state::object_table::ObjectTable;
+use crate::state::pace::Pace;
 use crate::state::progress::Progress;
 use crate::state::segments::SegmentPool;
 use crate::state::uploads::UploadQueue;
@@ -102,6 +103,7 @@ struct Shared {
     /// The write log; an ephemeral volume has none.
     log: Option<Log>,
     progress: Arc<Progress>,
+    pace: Arc<Pace>,
     /// The look at whether another writer took over; an ephemeral volume has none.
     fence: Option<Arc<Fence>>,
     /// Where checkpoints are asked for; nothing where there are none.

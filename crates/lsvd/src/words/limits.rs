@@ -76,9 +76,17 @@ pub const LOG_SEGMENTS_MIN: u32 = 4;
 /// Each record carries the mark of those before it; only the last needs one of its own.
 pub const LOG_MARK_DELAY: Duration = Duration::from_millis(10);
 
-/// Sealed batches that wait for their upload in memory when they are in the log already. More would
-/// only spare the log's disk some reads.
+/// Sealed batches that wait for their upload in memory when they are in the log already and the store
+/// is slow. More would only spare the log's disk some reads.
 pub const WAITING_IN_MEMORY_MAX: usize = 2;
+
+/// Batches in the log alone that may be uploaded before others that wait in memory. Behind more of
+/// them memory would be of no use for too long, however fast the store.
+pub const WAITING_IN_LOG_MAX: usize = 8;
+
+/// How often it is looked at whether the store is still fast enough for more than
+/// [`WAITING_IN_MEMORY_MAX`] batches to wait in memory.
+pub const WAITING_IN_MEMORY_CHECK: Duration = Duration::from_millis(20);
 
 /// How long a flush waits for a look at whether another writer took over, before the store counts as
 /// out of reach.

@@ -1,5 +1,7 @@
 //! Appending to the log: one task, which makes durable what all who wait have in common.
 
+use std::time::Duration;
+
 use ::bytes::Bytes;
 use futures_util::future::{Either, select};
 
@@ -11,14 +13,17 @@ use crate::doors::runtime::Runtime;
 use crate::state::batch::{Batch, BatchSlice, Batcher};
 use crate::state::durable::{Durable, StreamPoint};
 use crate::state::in_flight::InFlight;
+use crate::state::pace::Pace;
 use crate::state::progress::Progress;
 use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{LOG_MARK_DELAY, WAITING_IN_MEMORY_MAX};
+use crate::words::limits::{
+    LOG_MARK_DELAY, WAITING_IN_LOG_MAX, WAITING_IN_MEMORY_CHECK, WAITING_IN_MEMORY_MAX,
+};
 use crate::words::name::{ObjectId, ObjectName};
 use crate::words::planted;
-use crate::words::units::{SECTOR, SECTOR_32};
+use crate::words::units::{SECTOR, SECTOR_32, SECTOR_BYTES};
 
 /// Place of the log's own failure among stuck uploads: behind all of them.
 const BEHIND_ALL: u64 = u64::MAX;
@@ -36,6 +41,8 @@ pub(crate) struct Writer {
     /// Where readers find batches that left memory.
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) progress: Arc<Progress>,
+    /// How fast the log is, and the store behind it.
+    pub(crate) pace: Arc<Pace>,
     pub(crate) runtime: Arc<dyn Runtime>,
     /// Up to where the log is durable.
     pub(crate) synced: Option<SyncedMark>,
@@ -110,16 +117,26 @@ impl Writer {
         let durable = Arc::clone(&self.durable);
         let batcher = Arc::clone(&self.batcher);
         let more = Box::pin(batcher.wait_for_slices(durable.wanted(), || durable.is_wanted()));
-        if self.unmarked.is_none() {
-            return more.await;
+        let mut more = more;
+        while let Some(pause) = self.pause() {
+            more = match select(more, self.runtime.sleep(pause)).await {
+                Either::Left((more, _)) => return more,
+                Either::Right(((), more)) => more,
+            };
+            // The next record would carry the mark; where none comes, a mark of its own does.
+            self.mark().await;
+            self.make_room();
         }
-        let more = match select(more, self.runtime.sleep(LOG_MARK_DELAY)).await {
-            Either::Left((more, _)) => return more,
-            Either::Right(((), more)) => more,
-        };
-        // The next record would carry the mark; where none comes, a mark of its own does.
-        self.mark().await;
         more.await
+    }
+
+    /// How long to wait for something to write before something else is to be seen to, if anything.
+    fn pause(&self) -> Option<Duration> {
+        if self.unmarked.is_some() {
+            return Some(LOG_MARK_DELAY);
+        }
+        let (in_memory, _) = self.uploads.waiting();
+        (in_memory > WAITING_IN_MEMORY_MAX).then_some(WAITING_IN_MEMORY_CHECK)
     }
 
     /// Writes what there is to write, makes it durable, and tells who waits.
@@ -155,6 +172,11 @@ impl Writer {
         } else {
             WriteDurability::Synced
         };
+        let sectors = written.iter().map(|record| record.logged.sectors);
+        let bytes = sectors
+            .map(|sectors| u64::from(sectors) * SECTOR_BYTES)
+            .sum();
+        let started = self.runtime.now();
         self.log
             .file
             .write(writes, durability)
@@ -167,6 +189,8 @@ impl Writer {
                 );
                 Error::new(error.kind().for_user(), message).because(error)
             })?;
+        let time = self.runtime.now().saturating_sub(started);
+        self.pace.logged(bytes, time);
         self.synced = Some(mark);
         self.unmarked = last.slice.batch.segment().map(|segment| MarkPlace {
             segment: segment.index(),
@@ -175,11 +199,14 @@ impl Writer {
             position: mark.position,
         });
         for record in written {
-            record.slice.batch.add_logged(record.logged);
-            if record.slice.is_last() {
-                self.hand_over(&record.slice.batch, record.end);
+            let (batch, is_last) = (&record.slice.batch, record.slice.is_last());
+            batch.add_logged(record.logged, record.end, is_last);
+            if is_last {
+                // It is in the log to its end, so it may be uploaded.
+                self.uploads.push(SealedBatch::Memory(Arc::clone(batch)));
             }
         }
+        self.make_room();
         self.durable.advance(point);
         Ok(())
     }
@@ -236,17 +263,21 @@ impl Writer {
         Ok((write, Written { slice, logged, end }))
     }
 
-    /// A batch is in the log to its end: it may be uploaded, and leave memory if others wait for
-    /// their upload there already.
-    fn hand_over(&self, batch: &Arc<Batch>, end: u32) {
-        if self.uploads.in_memory() >= WAITING_IN_MEMORY_MAX
-            && let Some(logged) = batch.leave_memory(end).map(Arc::new)
+    /// Takes batches that wait for their upload out of memory, unless their turn comes so soon that
+    /// writers get the memory sooner than it takes to read them back.
+    fn make_room(&self) {
+        let (in_memory, in_log) = self.uploads.waiting();
+        if in_memory <= WAITING_IN_MEMORY_MAX
+            || (in_log <= WAITING_IN_LOG_MAX && self.pace.store_keeps_up(self.runtime.now()))
         {
-            self.in_flight.insert_logged(Arc::clone(&logged));
-            self.uploads.push(SealedBatch::Logged(logged));
-        } else {
-            self.uploads.push(SealedBatch::Memory(Arc::clone(batch)));
+            return;
         }
+        let left = self.uploads.leave_memory(WAITING_IN_MEMORY_MAX, |batch| {
+            let logged = Arc::new(batch.leave_memory()?);
+            self.in_flight.insert_logged(Arc::clone(&logged));
+            Some(logged)
+        });
+        drop(left);
     }
 
     /// Writes behind the last record up to where the log is durable, without a sync: it proves to a

@@ -55,8 +55,16 @@ pub struct Batch {
     filled: Signal,
     /// Its segment of the write log, where there is a log.
     segment: Option<Arc<Segment>>,
-    /// The slices of it that the log has.
-    logged: Mutex<Vec<LoggedSlice>>,
+    /// What the log has of it.
+    logged: Mutex<Logged>,
+}
+
+/// What the log has of a batch.
+#[derive(Debug, Default)]
+struct Logged {
+    slices: Vec<LoggedSlice>,
+    /// Where its records end, in bytes of the segment, once the log has all of it.
+    end: Option<u32>,
 }
 
 impl Batch {
@@ -163,26 +171,34 @@ impl Batch {
     #[must_use]
     pub fn logged_bytes(&self) -> u64 {
         let logged = self.logged.lock();
-        let sectors = logged.iter().map(|slice| u64::from(slice.sectors));
+        let slices = logged.slices.iter();
+        let sectors = slices.map(|slice| u64::from(slice.sectors));
         sectors.sum::<u64>() * SECTOR_BYTES
     }
 
-    /// Says that the log has a slice of it.
-    pub fn add_logged(&self, slice: LoggedSlice) {
-        self.logged.lock().push(slice);
+    /// Says that the log has a slice of it, with a record that ends at `end` in its segment; the
+    /// last where `is_last` says so.
+    pub fn add_logged(&self, slice: LoggedSlice, end: u32, is_last: bool) {
+        let mut logged = self.logged.lock();
+        logged.slices.push(slice);
+        logged.end = is_last.then_some(end);
     }
 
-    /// The same batch without its memory: its log has all of it, up to `end` in its segment.
+    /// The same batch without its memory, where the log has all of it.
     #[must_use]
-    pub fn leave_memory(&self, end: u32) -> Option<LoggedBatch> {
+    pub fn leave_memory(&self) -> Option<LoggedBatch> {
         let segment = Arc::clone(self.segment.as_ref()?);
+        let (slices, end) = {
+            let logged = self.logged.lock();
+            (logged.slices.clone(), logged.end?)
+        };
         let blocks = self.buffer.used().div_ceil(SECTORS_PER_BLOCK);
         let sums = (0..blocks).map(|block| self.buffer.sum(block).unwrap_or_default());
         Some(LoggedBatch::new(
             self.id,
             self.slot,
             segment,
-            self.logged.lock().clone(),
+            slices,
             sums.collect(),
             end,
         ))
