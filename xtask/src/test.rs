@@ -17,6 +17,7 @@ pub(crate) fn all() -> Outcome {
         let checked = counted(&mut shuttle_command(), &mut total);
         outcome.and(checked)
     });
+    let outcome = outcome.and(kills());
     eprintln!(
         "\ntests: {} passed, {} failed, {} ignored, in {} runs",
         total.passed, total.failed, total.ignored, total.runs
@@ -24,6 +25,23 @@ pub(crate) fn all() -> Outcome {
     outcome?;
     if total.passed == 0 {
         return Err("no test ran at all: the summary lines were not understood".to_owned());
+    }
+    Ok(())
+}
+
+/// A small share of `cargo x crash`: kills of the program that the tests above were run with, its log
+/// kept and its log lost. The seeds are new ones, and printed.
+fn kills() -> Outcome {
+    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    // The tests have built it beside this one.
+    let program = own.with_file_name("lsvd");
+    for (title, how) in [
+        ("20 kills", &["--rounds", "20"][..]),
+        ("10 kills, the log lost", &["--rounds", "10", "--log-lost"]),
+    ] {
+        let mut command = Command::new(&own);
+        command.arg("crash").args(how);
+        run(title, command.arg("--program").arg(&program))?;
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     volume: VolumeArguments,
 
-    /// Create the volume, with so many bytes, where there is none; one that is there is served
+    /// Create the volume, with so many bytes, where there is none; one of that size is served
     #[arg(long, value_name = "SIZE", help_heading = "Volume")]
     create: Option<Size>,
 
@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     )]
     connections: u16,
 
-    /// How long an orderly end may take to store what is in memory
+    /// How long an orderly end may take to store what is not stored yet
     #[arg(
         long,
         value_name = "DURATION",
@@ -79,8 +79,9 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 One line with the NBD URI is printed when clients can connect. SIGTERM or SIGINT ends in order:
-no new clients, requests in work are answered, what is in memory is stored. A second one ends at
-once.
+no new clients, requests in work are answered, what is not stored yet is stored. A second one ends
+at once. What cannot be stored in time stays in the write log; without one it is lost. Either way the
+exit code is 1 then.
 
 What is durable when:
   --durability writeback      a write is answered when it is in memory, as a disk with a volatile

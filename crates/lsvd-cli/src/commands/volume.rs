@@ -52,7 +52,8 @@ pub(crate) struct VolumeArguments {
     )]
     pub(crate) window: u32,
 
-    /// How long a store may fail before writes and flushes fail; it is retried for ever
+    /// How long a store may fail before what has to wait for it fails: writes without room left, and
+    /// flushes with --flush store; it is retried for ever
     #[arg(
         long,
         value_name = "DURATION",

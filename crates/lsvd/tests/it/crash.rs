@@ -1,8 +1,10 @@
 //! Power cuts, kills and lost disks in the middle of anything: what is there afterwards is a prefix
 //! of what was done, and holds all that was flushed where the disk was not lost.
 
+use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
@@ -213,7 +215,9 @@ impl Run {
         let (at, len) = (start * SECTOR as u64, sectors * SECTOR as u64);
         match self.random.below(12) {
             0 => {
-                volume.flush().unwrap();
+                volume
+                    .flush()
+                    .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
                 self.flushed = self.history.len();
             }
             1 => {
@@ -228,7 +232,9 @@ impl Run {
             }
             2 => {
                 let mut buffer = vec![0; usize::try_from(len).unwrap()];
-                volume.read(at, &mut buffer).unwrap();
+                volume
+                    .read(at, &mut buffer)
+                    .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
             }
             _ => {
                 self.serial += 1;
@@ -264,12 +270,32 @@ impl Run {
     }
 }
 
-/// `LSVD_CRASH_SEEDS=FIRST..END` runs others.
+/// The seeds of every run.
+const FIXED_SEEDS: Range<u64> = 0..24;
+
+/// How many more there are, new ones in each run.
+const FRESH_SEEDS: u64 = 8;
+
+/// `LSVD_CRASH_SEEDS=FIRST..END` runs others. Which ones are run is printed: a seed is the same load
+/// with the same faults, not the same run, since threads take part.
+fn seeds() -> Vec<u64> {
+    let (fixed, fresh) = if let Ok(chosen) = std::env::var("LSVD_CRASH_SEEDS") {
+        let (first, end) = chosen.split_once("..").unwrap();
+        (first.parse().unwrap()..end.parse().unwrap(), 0..0)
+    } else {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let fresh = since.unwrap().as_secs() * FRESH_SEEDS;
+        (FIXED_SEEDS, fresh..fresh + FRESH_SEEDS)
+    };
+    // Not by `eprintln`, which is heard of failed tests alone.
+    let line = format!("crash: seeds {fixed:?}, and new ones {fresh:?}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    fixed.chain(fresh).collect()
+}
+
 #[test]
 fn after_every_crash_there_is_a_prefix_with_all_that_was_flushed() {
-    let seeds = std::env::var("LSVD_CRASH_SEEDS").unwrap_or_else(|_| "0..24".to_owned());
-    let (first, end) = seeds.split_once("..").unwrap();
-    for seed in first.parse::<u64>().unwrap()..end.parse().unwrap() {
+    for seed in seeds() {
         let mut run = Run::new(seed);
         for _ in 0..12 {
             run.live();
