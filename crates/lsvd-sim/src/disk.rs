@@ -191,8 +191,7 @@ impl MemoryDisk {
 
     /// Puts a file there, durable at once, in the place of what has that name.
     pub fn put(&self, name: &str, bytes: &[u8]) {
-        let mut content = Content::new(self.shared.unit, bytes.len() as u64);
-        content.poke(0, bytes);
+        let content = Content::of(self.shared.unit, bytes);
         let mut state = self.shared.state.lock();
         state.names.put(name, Arc::new(Mutex::new(content)));
     }

@@ -10,7 +10,7 @@
 
 mod client;
 mod history;
-mod machine;
+mod store;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,9 @@ use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
 use client::Life;
 use history::{Durable, Expect, History, SECTOR};
-use machine::{Simulated, StoreDeath, StoreOfMachine, one_thread};
+use store::{StoreDeath, StoreOfMachine};
+
+use crate::simulated::{Simulated, one_thread};
 
 const SECTORS: u64 = 2048;
 const OBJECT_BYTES: u64 = 32 << 10;
@@ -74,6 +76,9 @@ struct Run {
     on_threads: bool,
     time: Duration,
     lost_disk: bool,
+    /// Whether nothing but a flush is to be between the last death and the next, which is a loss of
+    /// power: what the flush was answered for must be durable, whoever wrote it.
+    only_flushes: bool,
     /// Whether a sync of the disk may fail in this life.
     syncs_fail: bool,
     /// Whether the last life did not come to work.
@@ -103,6 +108,7 @@ impl Run {
             on_threads: seed % 8 == 7,
             time: Duration::from_secs(1),
             lost_disk: false,
+            only_flushes: false,
             syncs_fail: false,
             died_opening: false,
             seen: Seen::default(),
@@ -179,6 +185,9 @@ impl Run {
     /// During the opening, more often where the last one was not survived either, at work, or behind
     /// it.
     fn choose_death(&mut self) -> Death {
+        if self.only_flushes {
+            return Death::Quiet(0);
+        }
         let random = &mut self.random;
         let opening = random.chance(if self.died_opening { 50 } else { 30 });
         let changes = random.below(if opening { 5 } else { 80 });
@@ -282,7 +291,7 @@ impl Run {
             };
             faulty.fail_next_of("data.", Verb::Put, number, fault);
         }
-        if self.random.below(4) == 0 {
+        if self.only_flushes || self.random.chance(25) {
             let fault = Fault::Refuse(StoreErrorKind::Unavailable);
             faulty.fail_next_of("data.", Verb::Put, u64::MAX, fault);
         }
@@ -308,12 +317,13 @@ impl Run {
             true => Expect::Stored,
             false => Expect::Flushed,
         };
-        let flushes_first = random.chance(50);
-        let clients = if random.chance(20) {
+        let flushes_first = self.only_flushes || random.chance(30);
+        let clients = if self.only_flushes {
             0
         } else {
             1 + random.below(4)
         };
+        let flushing = [0, 2, 8, 30][usize::try_from(random.below(4)).unwrap()];
         let clients: Vec<Random> = (0..clients).map(|_| Random::new(random.bits())).collect();
         let closes = random.chance(12);
         async move {
@@ -324,7 +334,7 @@ impl Run {
             }
             let mut working = tokio::task::JoinSet::new();
             for random in clients {
-                working.spawn(life.clone().work(random));
+                working.spawn(life.clone().work(random, flushing));
             }
             while let Some(client) = working.join_next().await {
                 client.unwrap();
@@ -340,10 +350,12 @@ impl Run {
     }
     fn lose(&mut self) {
         let loss = match self.random.below(16) {
-            0..7 => Loss::Kill,
-            7..14 => Loss::Power,
+            _ if self.only_flushes => Loss::Power,
+            0..8 => Loss::Kill,
+            8..14 => Loss::Power,
             _ => Loss::Disk,
         };
+        self.only_flushes = loss == Loss::Kill && self.random.chance(30);
         let seed = self.random.bits();
         self.disk = match loss {
             Loss::Kill => self.disk.kill(seed),

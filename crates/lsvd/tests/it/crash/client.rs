@@ -45,8 +45,8 @@ impl Life {
         flushed
     }
 
-    /// One client's work, one request at a time.
-    pub(super) async fn work(self, mut random: Random) {
+    /// One client's work, one request at a time, of which so many in a hundred are flushes.
+    pub(super) async fn work(self, mut random: Random, flushing: u64) {
         for _ in 0..random.below(60) {
             let largest = if random.chance(12) { 64 } else { 8 };
             let sectors = 1 + random.below(largest);
@@ -56,10 +56,11 @@ impl Life {
             } else {
                 random.below(SECTORS - sectors)
             };
+            if random.chance(flushing) {
+                self.flush().await;
+                continue;
+            }
             match random.below(12) {
-                0 => {
-                    self.flush().await;
-                }
                 1 => self.clear(start, sectors, random.chance(50)).await,
                 2 => {
                     let mut buffer = vec![0; usize::try_from(sectors).unwrap() * SECTOR];
