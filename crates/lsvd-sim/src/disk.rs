@@ -4,23 +4,28 @@
 //! the disk's lock as a directory would. Requests are carried out one after another, so a run with
 //! one thread is repeated exactly.
 //!
-//! - What a power loss leaves is told by [`crash`](MemoryDisk::crash), as a new disk: the old one
-//!   goes on as if nothing had happened, so many crashes can be tried at one moment.
+//! - What a power loss leaves is told by [`crash`](MemoryDisk::crash), and what whoever is killed
+//!   leaves by [`kill`](MemoryDisk::kill), each as a new disk: the old one goes on as if nothing had
+//!   happened, so many crashes can be tried at one moment. What was killed and never synced may still
+//!   be lost by a later crash.
 //! - [`fail_next`](MemoryDisk::fail_next) lets requests fail.
 //! - [`hold_when`](MemoryDisk::hold_when) stops requests: they are begun, and neither done nor
 //!   answered until the test releases them.
+//! - [`stop_when`](MemoryDisk::stop_when) lets the disk stop in the middle of a request, before its
+//!   sync or after, for whoever uses it to be killed there.
 
 mod content;
 mod crash;
 mod fault;
 mod gate;
+mod names;
 mod open;
 mod request;
+mod stop;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use lsvd::doors::disk::{DiskError, DiskErrorKind};
@@ -32,9 +37,12 @@ pub use crash::Survivors;
 pub use fault::Fault;
 use fault::Faults;
 use gate::Gate;
+use names::{Names, SharedContent};
 use open::Holder;
 pub use open::OpenMemoryDisk;
 pub use request::Request;
+pub use stop::Reach;
+use stop::Stop;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug)]
@@ -49,27 +57,21 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when a request is held.
     held: Signal,
+    /// Notified when the disk stops.
+    stopped: Signal,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    files: BTreeMap<String, NamedFile>,
+    names: Names,
     /// Most bytes of all files together, where there is a limit.
     capacity: Option<u64>,
     holder: Weak<Holder>,
     faults: Faults,
     gate: Gate,
+    stop: Stop,
     counts: Counts,
 }
-
-#[derive(Clone, Debug)]
-struct NamedFile {
-    content: SharedContent,
-    /// Whether a power loss leaves it its name.
-    name_is_durable: bool,
-}
-
-type SharedContent = Arc<Mutex<Content>>;
 
 /// Requests that were begun since the disk was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +110,7 @@ impl MemoryDisk {
                 unit,
                 state: Mutex::new(state),
                 held: Signal::default(),
+                stopped: Signal::default(),
             }),
         }
     }
@@ -155,7 +158,7 @@ impl MemoryDisk {
     /// The names of all files, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.shared.state.lock().files.keys().cloned().collect()
+        self.shared.state.lock().names.list()
     }
 
     /// The bytes of a file as a read would find them now, if there is such a file.
@@ -188,19 +191,12 @@ impl MemoryDisk {
 
     /// Puts a file there, durable at once, in the place of what has that name.
     pub fn put(&self, name: &str, bytes: &[u8]) {
-        let mut content = Content::new(self.shared.unit, bytes.len() as u64);
-        content.poke(0, bytes);
-        let file = NamedFile {
-            content: Arc::new(Mutex::new(content)),
-            name_is_durable: true,
-        };
+        let content = Content::of(self.shared.unit, bytes);
         let mut state = self.shared.state.lock();
-        state.files.insert(name.to_owned(), file);
+        state.names.put(name, Arc::new(Mutex::new(content)));
     }
 
     fn content(&self, name: &str) -> Option<SharedContent> {
-        let state = self.shared.state.lock();
-        let file = state.files.get(name)?;
-        Some(Arc::clone(&file.content))
+        self.shared.state.lock().names.get(name)
     }
 }

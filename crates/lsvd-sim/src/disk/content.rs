@@ -34,6 +34,17 @@ impl Content {
         }
     }
 
+    /// These bytes, durable.
+    pub(super) fn of(unit: usize, bytes: &[u8]) -> Self {
+        let mut content = Self::new(unit, bytes.len() as u64);
+        for (number, bytes) in (0..).zip(bytes.chunks(unit)) {
+            if bytes.iter().any(|byte| *byte != 0) {
+                content.poke(number * unit as u64, bytes);
+            }
+        }
+        content
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.len
     }

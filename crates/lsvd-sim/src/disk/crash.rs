@@ -1,12 +1,12 @@
-//! What a loss of power leaves.
+//! What a kill and a loss of power leave.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::content::Content;
-use super::{MemoryDisk, NamedFile, Request, State};
+use super::names::Names;
+use super::{MemoryDisk, Request, State};
 use crate::random::Random;
 
 /// Which of the writes that were not synced, and of the names that are not durable, a loss of power
@@ -33,19 +33,34 @@ impl MemoryDisk {
     #[must_use]
     pub fn crash_with(&self, survivors: Survivors) -> Self {
         let mut chooser = Chooser::new(survivors);
+        self.after(&mut chooser, |names, chooser| {
+            names.after_power_loss(chooser)
+        })
+    }
+
+    /// The disk as it is when whoever uses it is killed now, and the machine goes on: all that was
+    /// written is there, and what was not synced is not, so that a crash of the new disk may lose it.
+    /// The seed tells which of the changes of names that are held were made.
+    #[must_use]
+    pub fn kill(&self, seed: u64) -> Self {
+        let mut chooser = Chooser::new(Survivors::Random(seed));
+        self.after(&mut chooser, |names, _| names)
+    }
+
+    /// A new disk with a copy of all that is there, when what is held did what it may have done, and
+    /// then with what `loss` leaves of it.
+    fn after(
+        &self,
+        chooser: &mut Chooser,
+        loss: impl FnOnce(Names, &mut Chooser) -> Names,
+    ) -> Self {
         let state = self.shared.state.lock();
-        let mut files = BTreeMap::new();
-        for (name, file) in &state.files {
-            if file.name_is_durable || chooser.happens() {
-                let content = file.content.lock().crash(&mut chooser);
-                files.insert(name.clone(), durable(content));
-            }
-        }
+        let mut names = state.names.copy();
         for request in state.gate.requests() {
-            carry_out(request, self.shared.unit, &mut files, &mut chooser);
+            carry_out(request, self.shared.unit, &mut names, chooser);
         }
         let after = State {
-            files,
+            names: loss(names, chooser),
             capacity: state.capacity,
             ..State::default()
         };
@@ -53,37 +68,24 @@ impl MemoryDisk {
     }
 }
 
-fn durable(content: Content) -> NamedFile {
-    NamedFile {
-        content: Arc::new(Mutex::new(content)),
-        name_is_durable: true,
-    }
-}
-
-/// What a request that is held may have done already. What it wrote is among the content's writes.
-fn carry_out(
-    request: &Request,
-    unit: usize,
-    files: &mut BTreeMap<String, NamedFile>,
-    chooser: &mut Chooser,
-) {
+/// What a request may have done already that was not carried out to its end. What it wrote is among
+/// the content's writes.
+pub(super) fn carry_out(request: &Request, unit: usize, names: &mut Names, chooser: &mut Chooser) {
     match request {
         Request::Rename { from, to } => {
-            if chooser.happens()
-                && let Some(file) = files.remove(from)
-            {
-                files.insert(to.clone(), file);
+            if chooser.happens() && names.contains(from) {
+                names.rename(from, to);
             }
         }
         Request::Remove { name } => {
             if chooser.happens() {
-                files.remove(name);
+                names.remove(name);
             }
         }
         Request::Create { name, bytes } => {
-            if chooser.happens() && !files.contains_key(name) {
+            if chooser.happens() && !names.contains(name) {
                 let len = chooser.units(bytes / unit as u64) * unit as u64;
-                files.insert(name.clone(), durable(Content::new(unit, len)));
+                names.create(name, Arc::new(Mutex::new(Content::new(unit, len))));
             }
         }
         Request::Open { .. } | Request::List | Request::Write { .. } | Request::Read { .. } => {}
@@ -101,7 +103,7 @@ pub(super) struct Chooser {
 }
 
 impl Chooser {
-    fn new(survivors: Survivors) -> Self {
+    pub(super) fn new(survivors: Survivors) -> Self {
         let seed = match survivors {
             Survivors::Random(seed) => seed,
             Survivors::All | Survivors::None => 0,
@@ -120,12 +122,17 @@ impl Chooser {
     }
 
     /// Whether something that was under way has happened.
-    fn happens(&mut self) -> bool {
+    pub(super) fn happens(&mut self) -> bool {
         match self.survivors {
             Survivors::All => true,
             Survivors::None => false,
             Survivors::Random(_) => self.random.chance(50),
         }
+    }
+
+    /// Whether a unit of a write that was under way was written.
+    pub(super) fn writes(&mut self) -> bool {
+        self.versions(1) == 1
     }
 
     /// How many of `versions` versions of a unit were stored, one over the other.

@@ -68,9 +68,13 @@ impl MemoryDisk {
         self.release(0)
     }
 
-    /// The same with any of those that are held, by its place in [`held`](Self::held).
+    /// The same with any of those that are held, by its place in [`held`](Self::held). A disk that
+    /// has [stopped](Self::stop) releases nothing.
     pub fn release(&self, place: usize) -> Option<Request> {
         let mut state = self.shared.state.lock();
+        if state.stop.is_stopped {
+            return None;
+        }
         let (request, finish) = state.gate.held.remove(place)?;
         finish(&mut state);
         Some(request)

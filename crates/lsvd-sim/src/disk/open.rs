@@ -1,5 +1,6 @@
 //! The disk and its files as the engine sees them.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,8 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::content::Content;
+use super::crash::{Chooser, carry_out};
 use super::fault::{Fault, failed};
-use super::{NamedFile, Request, Shared, SharedContent, State};
+use super::{Reach, Request, Shared, SharedContent, State};
 
 /// The lock of a disk, as long as somebody has it.
 #[derive(Debug)]
@@ -44,37 +46,65 @@ impl OpenMemoryDisk {
         }
     }
 
-    /// Begins a request, and carries it out: now, or when the test releases it; whether or not
-    /// anybody waits. `begin` is what a disk may do before it is done.
+    /// Makes a request, and waits for its answer.
     async fn request<B: Send + 'static, T: Send + 'static>(
         &self,
         request: Request,
-        begin: impl FnOnce(&mut State) -> Result<B, DiskError>,
+        begin: impl FnOnce(&mut State, Option<&mut Chooser>) -> Result<B, DiskError>,
         finish: impl FnOnce(&mut State, B) -> Result<T, DiskError> + Send + 'static,
     ) -> Result<T, DiskError> {
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut state = self.disk.state.lock();
-            let begun = begin(&mut state);
-            let holder = Arc::clone(&self.holder);
-            let finish = move |state: &mut State| {
-                let result = begun.and_then(|begun| finish(state, begun));
-                // Who asks has the disk no longer when he has all answers.
-                drop(holder);
-                // Nobody may be waiting any more.
-                let _ = answer.send(result);
-            };
-            if state.gate.holds(&request) {
-                state.gate.hold(request, Box::new(finish));
-            } else {
-                finish(&mut state);
-            }
-        }
+        let Some(answered) = self.begin(request, begin, finish) else {
+            self.disk.stopped.notify();
+            return pending().await;
+        };
         self.disk.held.notify();
         answered.await.unwrap_or_else(|_| {
             let message = "the simulated disk was dropped with this request held";
             Err(DiskError::new(DiskErrorKind::Failed, message))
         })
+    }
+
+    /// Begins a request, and carries it out: now, or when the test releases it; whether or not
+    /// anybody waits. `begin` is what a disk may do before it is done, or the part of it that the
+    /// chooser chooses. There will be no answer where the disk has stopped.
+    fn begin<B: Send + 'static, T: Send + 'static>(
+        &self,
+        request: Request,
+        begin: impl FnOnce(&mut State, Option<&mut Chooser>) -> Result<B, DiskError>,
+        finish: impl FnOnce(&mut State, B) -> Result<T, DiskError> + Send + 'static,
+    ) -> Option<oneshot::Receiver<Result<T, DiskError>>> {
+        let mut state = self.disk.state.lock();
+        let state = &mut *state;
+        if let Some(reach) = state.stop.at(&request) {
+            match reach.chooser() {
+                Some(mut chooser) => {
+                    // A failure makes no difference where nobody hears of it.
+                    let _ = begin(state, Some(&mut chooser));
+                    carry_out(&request, self.disk.unit, &mut state.names, &mut chooser);
+                }
+                None if reach == Reach::Whole => {
+                    let _ = begin(state, None).and_then(|begun| finish(state, begun));
+                }
+                None => {}
+            }
+            return None;
+        }
+        let begun = begin(state, None);
+        let holder = Arc::clone(&self.holder);
+        let (answer, answered) = oneshot::channel();
+        let finish = move |state: &mut State| {
+            let result = begun.and_then(|begun| finish(state, begun));
+            // Who asks has the disk no longer when he has all answers.
+            drop(holder);
+            // Nobody may be waiting any more.
+            let _ = answer.send(result);
+        };
+        if state.gate.holds(&request) {
+            state.gate.hold(request, Box::new(finish));
+        } else {
+            finish(state);
+        }
+        Some(answered)
     }
 
     fn file(&self, name: String, content: SharedContent) -> Arc<dyn DiskFile> {
@@ -106,15 +136,11 @@ impl State {
             let message = format!("cannot create {name} with {bytes} bytes: in units of 4096");
             return Err(DiskError::new(DiskErrorKind::Failed, message));
         }
-        if self.files.contains_key(name) {
+        if self.names.contains(name) {
             let message = format!("cannot create {name}: it exists");
             return Err(DiskError::new(DiskErrorKind::Failed, message));
         }
-        let used: u64 = self
-            .files
-            .values()
-            .map(|file| file.content.lock().len())
-            .sum();
+        let used = self.names.bytes();
         if self
             .capacity
             .is_some_and(|capacity| used.saturating_add(bytes) > capacity)
@@ -123,21 +149,17 @@ impl State {
             return Err(DiskError::new(DiskErrorKind::NoSpace, message));
         }
         let content = Arc::new(Mutex::new(Content::new(unit, bytes)));
-        let file = NamedFile {
-            content: Arc::clone(&content),
-            name_is_durable: false,
-        };
-        self.files.insert(name.to_owned(), file);
+        self.names.create(name, Arc::clone(&content));
         Ok(content)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
-        let Some(mut file) = self.files.remove(from) else {
+        if !self.names.contains(from) {
             let message = format!("cannot rename {from}: there is no such file");
             return Err(DiskError::new(DiskErrorKind::Failed, message));
-        };
-        file.name_is_durable = true;
-        self.files.insert(to.to_owned(), file);
+        }
+        self.names.rename(from, to);
+        self.names.sync();
         Ok(())
     }
 }
@@ -152,13 +174,8 @@ impl LocalDisk for OpenMemoryDisk {
             self.check_name(&name)?;
             let request = Request::Open { name: name.clone() };
             let wanted = name.clone();
-            let found = move |state: &mut State, ()| {
-                Ok(state
-                    .files
-                    .get(&wanted)
-                    .map(|file| Arc::clone(&file.content)))
-            };
-            let content = self.request(request, |_| Ok(()), found).await?;
+            let found = move |state: &mut State, ()| Ok(state.names.get(&wanted));
+            let content = self.request(request, |_, _| Ok(()), found).await?;
             Ok(content.map(|content| self.file(name, content)))
         })
     }
@@ -177,7 +194,7 @@ impl LocalDisk for OpenMemoryDisk {
             };
             let unit = self.disk.unit;
             let wanted = name.clone();
-            let begin = |state: &mut State| {
+            let begin = |state: &mut State, _: Option<&mut Chooser>| {
                 state.counts.creations += 1;
                 Ok(())
             };
@@ -197,7 +214,7 @@ impl LocalDisk for OpenMemoryDisk {
                 to: to.clone(),
             };
             let rename = move |state: &mut State, ()| state.rename(&from, &to);
-            self.request(request, |_| Ok(()), rename).await
+            self.request(request, |_, _| Ok(()), rename).await
         })
     }
 
@@ -207,16 +224,17 @@ impl LocalDisk for OpenMemoryDisk {
             self.check_name(&name)?;
             let request = Request::Remove { name: name.clone() };
             let remove = move |state: &mut State, ()| {
-                state.files.remove(&name);
+                state.names.remove(&name);
+                state.names.sync();
                 Ok(())
             };
-            self.request(request, |_| Ok(()), remove).await
+            self.request(request, |_, _| Ok(()), remove).await
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>, DiskError>> {
-        let list = |state: &mut State, ()| Ok(state.files.keys().cloned().collect());
-        Box::pin(self.request(Request::List, |_| Ok(()), list))
+        let list = |state: &mut State, ()| Ok(state.names.list());
+        Box::pin(self.request(Request::List, |_, _| Ok(()), list))
     }
 
     fn path(&self) -> String {
@@ -248,21 +266,28 @@ fn flatten(writes: &[DiskWrite]) -> Vec<(u64, Vec<u8>)> {
     flat.collect()
 }
 
-/// Carries out the writes, but for the sync; half of their units where they are to fail.
+/// Carries out the writes, but for the sync; half of their units where they are to fail, and those
+/// that the chooser chooses where there is one.
 fn begin_write(
     state: &mut State,
     content: &SharedContent,
     name: &str,
     unit: usize,
     writes: &[(u64, Vec<u8>)],
-    durability: WriteDurability,
+    chooser: Option<&mut Chooser>,
 ) -> Result<(), DiskError> {
-    state.counts.writes += 1;
-    if durability == WriteDurability::Synced {
-        state.counts.syncs += 1;
+    let mut content = content.lock();
+    if let Some(chooser) = chooser {
+        for (offset, bytes) in writes {
+            for (offset, bytes) in (*offset..).step_by(unit).zip(bytes.chunks(unit)) {
+                if chooser.writes() {
+                    content.write(offset, bytes);
+                }
+            }
+        }
+        return Ok(());
     }
     let fails = state.faults.strike(Fault::Write);
-    let mut content = content.lock();
     for (offset, bytes) in writes {
         let written = if fails {
             bytes.len() / unit / 2 * unit
@@ -320,8 +345,12 @@ impl DiskFile for MemoryFile {
                 durability,
             };
             let unit = self.disk.disk.unit;
-            let begin = |state: &mut State| {
-                begin_write(state, &self.content, &self.name, unit, &writes, durability)
+            let begin = |state: &mut State, chooser: Option<&mut Chooser>| {
+                state.counts.writes += 1;
+                if durability == WriteDurability::Synced {
+                    state.counts.syncs += 1;
+                }
+                begin_write(state, &self.content, &self.name, unit, &writes, chooser)
             };
             let (content, name) = (Arc::clone(&self.content), self.name.clone());
             let finish =
@@ -338,7 +367,7 @@ impl DiskFile for MemoryFile {
                 offset,
                 len,
             };
-            let begin = |state: &mut State| {
+            let begin = |state: &mut State, _: Option<&mut Chooser>| {
                 state.counts.reads += 1;
                 if state.faults.strike(Fault::Read) {
                     return Err(failed("read", &self.name));

@@ -10,6 +10,8 @@ use pollster::block_on;
 
 use super::*;
 
+mod stop;
+
 const SYNCED: WriteDurability = WriteDurability::Synced;
 const UNSYNCED: WriteDurability = WriteDurability::Unsynced;
 

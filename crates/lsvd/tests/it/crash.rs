@@ -1,112 +1,91 @@
-//! Power cuts, kills and lost disks in the middle of anything: what is there afterwards is a prefix
-//! of what was done, and holds all that was flushed where the disk was not lost.
+//! Power cuts, kills and lost disks in the middle of anything: what is there afterwards is what was
+//! true at one moment, and holds all that was flushed where the disk was not lost.
+//!
+//! A run is a chain of lives. In each the volume is opened, compared with the history of all lives,
+//! flushed or not, and worked on by a few clients at once, until the machine dies: at a change of the
+//! disk or of the store that was chosen before, during the opening too, or when all is quiet. Dead
+//! means that no request is answered and nothing is changed any more. Then the process was killed,
+//! and the system has what was written; or the power was lost, and with it what was not synced, in
+//! this life or in those before it that ended with a kill; or the whole disk was.
+
+mod client;
+mod history;
+mod store;
 
 use std::io::Write;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::{Either, select};
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
-use lsvd::{CreateOptions, OpenOptions, Volume};
-use lsvd_sim::disk::MemoryDisk;
+use lsvd::{CreateOptions, FlushTarget, OpenOptions, Volume};
+use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request};
 use lsvd_sim::random::Random;
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
+use client::Life;
+use history::{Durable, Expect, History, SECTOR};
+use store::{StoreDeath, StoreOfMachine};
+
+use crate::simulated::{Simulated, one_thread};
+
 const SECTORS: u64 = 2048;
-const SECTOR: usize = 512;
 const OBJECT_BYTES: u64 = 32 << 10;
 
 /// Bytes of a segment for objects of that size, with which logs of few segments are made.
 const SEGMENT_BYTES: u64 = 100 << 10;
 
-/// What was done, in order; one client, so there is one order.
+/// Where a life ends.
 #[derive(Clone, Copy, Debug)]
-enum Done {
-    Write {
-        start: u64,
-        sectors: u64,
-        serial: u64,
-    },
-    Clear {
-        start: u64,
-        sectors: u64,
-    },
+enum Death {
+    /// At the change of the disk behind so many, which gets as far as this.
+    Disk(u64, Reach),
+    Store(StoreDeath),
+    /// When the clients are done, and so many milliseconds have passed.
+    Quiet(u64),
 }
 
-/// What a sector holds that the write with this serial number wrote, which is never used again.
-fn stamp(serial: u64, lba: u64) -> [u8; SECTOR] {
-    let mut sector = [u8::try_from(serial % 255).unwrap() + 1; SECTOR];
-    sector[..8].copy_from_slice(&serial.to_le_bytes());
-    sector[8..16].copy_from_slice(&lba.to_le_bytes());
-    sector
+/// What the death of a machine leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The process was killed, the machine goes on.
+    Kill,
+    Power,
+    Disk,
 }
 
-/// The sectors after all of the history's first operations, compared with what is there.
-struct Prefixes<'a> {
-    found: &'a [u8],
-    /// Whether each sector is as found.
-    equal: Vec<bool>,
-    different: usize,
-}
-
-impl<'a> Prefixes<'a> {
-    fn new(found: &'a [u8]) -> Self {
-        let equal: Vec<bool> = found
-            .chunks(SECTOR)
-            .map(|sector| sector.iter().all(|byte| *byte == 0))
-            .collect();
-        let different = equal.iter().filter(|equal| !**equal).count();
-        Self {
-            found,
-            equal,
-            different,
-        }
-    }
-
-    fn apply(&mut self, done: Done) {
-        let (start, sectors, serial) = match done {
-            Done::Write {
-                start,
-                sectors,
-                serial,
-            } => (start, sectors, Some(serial)),
-            Done::Clear { start, sectors } => (start, sectors, None),
-        };
-        for lba in start..start + sectors {
-            let at = usize::try_from(lba).unwrap();
-            let found = &self.found[at * SECTOR..(at + 1) * SECTOR];
-            let expected = serial.map_or([0; SECTOR], |serial| stamp(serial, lba));
-            let equal = found == expected;
-            self.different = self.different + usize::from(self.equal[at]) - usize::from(equal);
-            self.equal[at] = equal;
-        }
-    }
-}
-
-/// The longest prefix of `history`, of at least `least` operations, that explains what was found.
-fn prefix(found: &[u8], history: &[Done], least: usize) -> Option<usize> {
-    let mut prefixes = Prefixes::new(found);
-    let mut longest = (prefixes.different == 0 && least == 0).then_some(0);
-    for (number, done) in history.iter().enumerate() {
-        prefixes.apply(*done);
-        if prefixes.different == 0 && number + 1 >= least {
-            longest = Some(number + 1);
-        }
-    }
-    longest
+/// How often what happened, so that it is known to happen at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    lives: u32,
+    died_opening: u32,
+    /// The life after as well.
+    died_opening_twice: u32,
+    died_working: u32,
 }
 
 struct Run {
+    seed: u64,
     random: Random,
     store: Arc<MemoryStore>,
     disk: MemoryDisk,
-    history: Vec<Done>,
-    serial: u64,
-    flushed: usize,
+    history: Arc<Mutex<History>>,
+    /// Real threads and real time instead of simulated ones.
+    on_threads: bool,
+    time: Duration,
     lost_disk: bool,
-    seed: u64,
+    /// Whether nothing but a flush is to be between the last death and the next, which is a loss of
+    /// power: what the flush was answered for must be durable, whoever wrote it.
+    only_flushes: bool,
+    /// Whether a sync of the disk may fail in this life.
+    syncs_fail: bool,
+    /// Whether the last life did not come to work.
+    died_opening: bool,
+    seen: Seen,
 }
 
 impl Run {
@@ -118,52 +97,194 @@ impl Run {
             object_size: OBJECT_BYTES,
             ..CreateOptions::new(SECTORS * SECTOR as u64)
         };
-        Volume::create(store.clone(), crate::world::runtime(), options).unwrap();
+        let threads = one_thread();
+        let runtime = Arc::new(Simulated::new(&threads, seed, Duration::ZERO));
+        let created = Volume::create_async(store.clone(), runtime, options);
+        threads.block_on(created).unwrap();
         Self {
+            seed,
             random,
             store,
             disk: MemoryDisk::new(unit),
-            history: Vec::new(),
-            serial: 0,
-            flushed: 0,
+            history: Arc::default(),
+            on_threads: seed % 8 == 7,
+            time: Duration::from_secs(1),
             lost_disk: false,
-            seed,
+            only_flushes: false,
+            syncs_fail: false,
+            died_opening: false,
+            seen: Seen::default(),
         }
     }
 
-    /// From an opening to the next crash.
+    /// From an opening to the next death.
     fn live(&mut self) {
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let runtime = Arc::new(TokioRuntime::on(threads.handle().clone())) as Arc<dyn Runtime>;
-        let segments = 4 + self.random.below(6);
-        let options = OpenOptions {
-            take_over: self.lost_disk,
-            window: u32::try_from(1 + self.random.below(4)).unwrap(),
-            log_bytes: SEGMENT_BYTES * (segments + 1),
-            seal_timeout: Duration::from_millis(1 + self.random.below(20)),
-            retry_timeout: Duration::from_millis(20),
-            ..OpenOptions::new("this machine")
-        };
+        self.seen.lives += 1;
+        let (threads, runtime) = self.start();
+        let death = self.choose_death();
+        self.prepare_disk(&threads, &runtime, death);
+        let store = self.store_in_a_mood(&runtime, death);
+        let options = self.options();
         let disk = self.disk.open().unwrap() as Arc<dyn LocalDisk>;
-        let store = self.store_in_a_mood(&runtime);
-        let volume = Volume::open(store, &disk, runtime, &options)
-            .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-        self.check(&volume);
-        for _ in 0..self.random.below(120) {
-            self.act(&volume);
+        let opening = Volume::open_async(store, &disk, Arc::clone(&runtime), &options);
+        let opened = threads.block_on(until_stopped(&self.disk, opening));
+        let volume = match opened {
+            Some(Err(error)) if !self.syncs_fail => panic!("seed {}: {error}", self.seed),
+            Some(opened) => opened.ok(),
+            None => None,
+        };
+        let opened = volume.is_some();
+        if let Some(volume) = volume {
+            let life = Life {
+                seed: self.seed,
+                volume,
+                history: Arc::clone(&self.history),
+                durable: match options.flush {
+                    FlushTarget::Local => Durable::InLog,
+                    FlushTarget::Store => Durable::InStore,
+                },
+            };
+            let settled = Arc::new(AtomicBool::new(false));
+            let work = self.work(life, death, Arc::clone(&runtime), Arc::clone(&settled));
+            threads.block_on(until_stopped(&self.disk, work));
+            self.lost_disk &= !settled.load(Ordering::Relaxed);
         }
+        self.disk.stop();
+        self.time = runtime.now();
         threads.shutdown_timeout(Duration::from_secs(60));
-        drop((volume, disk));
-        self.crash();
+        drop((disk, runtime));
+        self.note(opened);
+        self.lose();
     }
 
-    /// Slow now and then, and losing a reply or refusing a request here and there.
-    fn store_in_a_mood(&mut self, runtime: &Arc<dyn Runtime>) -> Arc<dyn ObjectStore> {
-        let faulty = Arc::new(Faulty::new(self.store.clone()));
+    fn start(&mut self) -> (tokio::runtime::Runtime, Arc<dyn Runtime>) {
+        if self.on_threads {
+            let threads = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            let runtime = Arc::new(TokioRuntime::on(threads.handle().clone()));
+            return (threads, runtime);
+        }
+        let threads = one_thread();
+        let seed = self.random.bits();
+        let runtime = Arc::new(Simulated::new(&threads, seed, self.time));
+        (threads, runtime)
+    }
+
+    fn note(&mut self, opened: bool) {
+        let seen = &mut self.seen;
+        if !opened {
+            seen.died_opening += 1;
+            seen.died_opening_twice += u32::from(self.died_opening);
+        } else {
+            seen.died_working += 1;
+        }
+        self.died_opening = !opened;
+    }
+
+    /// During the opening, more often where the last one was not survived either, at work, or behind
+    /// it.
+    fn choose_death(&mut self) -> Death {
+        if self.only_flushes {
+            return Death::Quiet(0);
+        }
+        let random = &mut self.random;
+        let opening = random.chance(if self.died_opening { 50 } else { 30 });
+        let changes = random.below(if opening { 5 } else { 80 });
+        let reach = match random.below(4) {
+            0 => Reach::Nothing,
+            1 => Reach::Part(random.bits()),
+            2 => Reach::Unsynced,
+            _ => Reach::Whole,
+        };
+        match random.below(5) {
+            0 if !opening => Death::Quiet(random.below(80)),
+            0 | 1 => Death::Store(StoreDeath {
+                changes,
+                made: random.chance(50),
+            }),
+            _ => Death::Disk(changes, reach),
+        }
+    }
+
+    fn prepare_disk(
+        &mut self,
+        threads: &tokio::runtime::Runtime,
+        runtime: &Arc<dyn Runtime>,
+        death: Death,
+    ) {
+        if let Death::Disk(mut changes, reach) = death {
+            self.disk.stop_when(move |request| {
+                let changes_nothing = matches!(
+                    request,
+                    Request::Open { .. } | Request::List | Request::Read { .. }
+                );
+                if changes_nothing {
+                    return None;
+                }
+                let left = changes.checked_sub(1);
+                changes = left.unwrap_or(0);
+                left.is_none().then_some(reach)
+            });
+        }
+        self.syncs_fail = self.random.chance(8);
+        if self.syncs_fail {
+            self.disk.fail_after(self.random.below(20), DiskFault::Sync);
+        }
+        if self.random.chance(50) {
+            self.slow_disk_down(threads, runtime);
+        }
+    }
+
+    /// Some requests take a while, so that others overtake them and deaths find them under way.
+    fn slow_disk_down(&mut self, threads: &tokio::runtime::Runtime, runtime: &Arc<dyn Runtime>) {
+        let (disk, runtime) = (self.disk.clone(), Arc::clone(runtime));
+        let mut random = Random::new(self.random.bits());
+        let mut which = Random::new(self.random.bits());
+        disk.hold_when(move |_| which.chance(50));
+        threads.spawn(async move {
+            loop {
+                disk.until_held(1).await;
+                runtime
+                    .sleep(Duration::from_micros(random.below(4000)))
+                    .await;
+                let held = disk.held().len() as u64;
+                disk.release(usize::try_from(random.below(held)).unwrap());
+            }
+        });
+    }
+
+    fn options(&mut self) -> OpenOptions {
+        let random = &mut self.random;
+        let segments = 4 + random.below(6);
+        OpenOptions {
+            take_over: self.lost_disk,
+            window: u32::try_from(1 + random.below(4)).unwrap(),
+            log_bytes: SEGMENT_BYTES * (segments + 1),
+            seal_timeout: Duration::from_millis(1 + random.below(20)),
+            retry_timeout: Duration::from_millis(20),
+            flush: match random.below(5) {
+                0 => FlushTarget::Store,
+                _ => FlushTarget::Local,
+            },
+            ..OpenOptions::new("this machine")
+        }
+    }
+
+    /// Slow now and then, losing a reply or refusing a request here and there, or out of reach.
+    fn store_in_a_mood(
+        &mut self,
+        runtime: &Arc<dyn Runtime>,
+        death: Death,
+    ) -> Arc<dyn ObjectStore> {
+        let death = match death {
+            Death::Store(death) => Some(death),
+            Death::Disk(..) | Death::Quiet(_) => None,
+        };
+        let store = StoreOfMachine::new(self.store.clone(), self.disk.clone(), death);
+        let faulty = Arc::new(Faulty::new(Arc::new(store)));
         for number in 0..self.random.below(3) {
             let fault = if self.random.below(2) == 0 {
                 Fault::LoseReply
@@ -172,106 +293,93 @@ impl Run {
             };
             faulty.fail_next_of("data.", Verb::Put, number, fault);
         }
-        if self.random.below(8) == 0 {
+        if self.only_flushes || self.random.chance(25) {
             let fault = Fault::Refuse(StoreErrorKind::Unavailable);
             faulty.fail_next_of("data.", Verb::Put, u64::MAX, fault);
         }
         if self.random.below(2) == 0 {
             return faulty;
         }
-        let range = format!("0..{}ms", 1 + self.random.below(5))
+        let range = format!("0..{}ms", 1 + self.random.below(30))
             .parse()
             .unwrap();
         Arc::new(Latency::new(faulty, Arc::clone(runtime)).writes(range))
     }
 
-    fn check(&mut self, volume: &Volume) {
-        let mut found = vec![0xee; usize::try_from(SECTORS).unwrap() * SECTOR];
-        volume
-            .read(0, &mut found)
-            .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-        let least = if self.lost_disk { 0 } else { self.flushed };
-        let kept = prefix(&found, &self.history, least).unwrap_or_else(|| {
-            panic!(
-                "seed {}: no prefix of {} operations, of which {least} were flushed",
-                self.seed,
-                self.history.len()
-            )
-        });
-        // What is gone now must not come back later.
-        self.history.truncate(kept);
-        self.flushed = if self.lost_disk { kept } else { self.flushed };
-        self.lost_disk = false;
-    }
-
-    fn act(&mut self, volume: &Volume) {
-        let largest = if self.random.below(8) == 0 { 64 } else { 8 };
-        let sectors = 1 + self.random.below(largest);
-        let start = if self.random.below(2) == 0 {
-            self.random.below(64)
-        } else {
-            self.random.below(SECTORS - sectors)
+    /// What is done with an open volume.
+    fn work(
+        &mut self,
+        life: Life,
+        death: Death,
+        runtime: Arc<dyn Runtime>,
+        settled: Arc<AtomicBool>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let random = &mut self.random;
+        let expect = match self.lost_disk {
+            true => Expect::Stored,
+            false => Expect::Flushed,
         };
-        let (at, len) = (start * SECTOR as u64, sectors * SECTOR as u64);
-        match self.random.below(12) {
-            0 => {
-                volume
-                    .flush()
-                    .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-                self.flushed = self.history.len();
+        let flushes_first = self.only_flushes || random.chance(30);
+        let clients = if self.only_flushes {
+            0
+        } else {
+            1 + random.below(4)
+        };
+        let flushing = [0, 2, 8, 30][usize::try_from(random.below(4)).unwrap()];
+        let clients: Vec<Random> = (0..clients).map(|_| Random::new(random.bits())).collect();
+        let closes = random.chance(12);
+        async move {
+            life.check(expect).await;
+            settled.store(true, Ordering::Relaxed);
+            if flushes_first {
+                life.flush().await;
             }
-            1 => {
-                let cleared = if self.random.below(2) == 0 {
-                    volume.discard(at, len)
-                } else {
-                    volume.write_zeroes(at, len)
-                };
-                if cleared.is_ok() {
-                    self.history.push(Done::Clear { start, sectors });
-                }
+            let mut working = tokio::task::JoinSet::new();
+            for random in clients {
+                working.spawn(life.clone().work(random, flushing));
             }
-            2 => {
-                let mut buffer = vec![0; usize::try_from(len).unwrap()];
-                volume
-                    .read(at, &mut buffer)
-                    .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+            while let Some(client) = working.join_next().await {
+                client.unwrap();
             }
-            _ => {
-                self.serial += 1;
-                let serial = self.serial;
-                let data: Vec<u8> = (start..start + sectors)
-                    .flat_map(|lba| stamp(serial, lba))
-                    .collect();
-                // A log that is full of what no store takes refuses: then nothing was written.
-                if volume.write(at, &data).is_ok() {
-                    self.history.push(Done::Write {
-                        start,
-                        sectors,
-                        serial,
-                    });
-                }
+            if closes {
+                // Where the store is out of reach it fails, and what was flushed stays.
+                let _ = life.volume.close_async().await;
+            }
+            if let Death::Quiet(milliseconds) = death {
+                runtime.sleep(Duration::from_millis(milliseconds)).await;
             }
         }
     }
-
-    fn crash(&mut self) {
-        match self.random.below(8) {
-            // The process is killed, the machine goes on.
-            0 | 1 => {}
-            2 => {
-                self.disk = MemoryDisk::new(512);
-                self.lost_disk = true;
-            }
-            _ => {
-                let seed = self.random.below(u64::MAX);
-                self.disk = self.disk.crash(seed);
-            }
-        }
+    fn lose(&mut self) {
+        let loss = match self.random.below(16) {
+            _ if self.only_flushes => Loss::Power,
+            0..8 => Loss::Kill,
+            8..14 => Loss::Power,
+            _ => Loss::Disk,
+        };
+        self.only_flushes = loss == Loss::Kill && self.random.chance(30);
+        let seed = self.random.bits();
+        self.disk = match loss {
+            Loss::Kill => self.disk.kill(seed),
+            Loss::Power => self.disk.crash(seed),
+            Loss::Disk => MemoryDisk::new(512),
+        };
+        self.lost_disk |= loss == Loss::Disk;
     }
 }
 
+/// What a machine does until its disk stops.
+async fn until_stopped<T>(disk: &MemoryDisk, work: impl Future<Output = T>) -> Option<T> {
+    match select(Box::pin(work), Box::pin(disk.until_stopped())).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+const LIVES: u32 = 24;
+
 /// The seeds of every run.
-const FIXED_SEEDS: Range<u64> = 0..24;
+const FIXED_SEEDS: Range<u64> = 0..40;
 
 /// How many more there are, new ones in each run.
 const FRESH_SEEDS: u64 = 8;
@@ -297,7 +405,7 @@ fn seeds() -> Vec<u64> {
 fn after_every_crash_there_is_a_prefix_with_all_that_was_flushed() {
     for seed in seeds() {
         let mut run = Run::new(seed);
-        for _ in 0..12 {
+        for _ in 0..LIVES {
             run.live();
         }
     }

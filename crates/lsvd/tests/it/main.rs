@@ -20,6 +20,7 @@ mod read_only;
 mod remove;
 mod requests;
 mod runtime;
+mod simulated;
 mod stalled;
 mod stress;
 mod torn_log;
