@@ -10,8 +10,8 @@
 //! - [`hold_when`](MemoryDisk::hold_when) stops requests: they are begun, and neither done nor
 //!   answered until the test releases them.
 
-mod content;
-mod crash;
+pub(crate) mod content;
+pub(crate) mod crash;
 mod fault;
 mod gate;
 mod open;

@@ -4,3 +4,4 @@
 pub mod disk;
 pub mod disk_conformance;
 pub mod random;
+pub mod volatile;

@@ -6,7 +6,7 @@ use super::crash::Chooser;
 
 /// A file's bytes in units, of which those never written are not kept.
 #[derive(Clone, Debug)]
-pub(super) struct Content {
+pub(crate) struct Content {
     unit: usize,
     len: u64,
     durable: BTreeMap<u64, Box<[u8]>>,
@@ -25,7 +25,7 @@ struct Written {
 
 impl Content {
     /// `len` zeroes.
-    pub(super) fn new(unit: usize, len: u64) -> Self {
+    pub(crate) fn new(unit: usize, len: u64) -> Self {
         Self {
             unit,
             len,
@@ -34,12 +34,12 @@ impl Content {
         }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// The bytes from `offset` on; what lies behind the end is zero.
-    pub(super) fn read(&self, offset: u64, len: u64) -> Vec<u8> {
+    pub(crate) fn read(&self, offset: u64, len: u64) -> Vec<u8> {
         let size = usize::try_from(len).expect("a test reads what fits into memory");
         let mut bytes = vec![0; size];
         self.for_each_unit(offset, size, |number, in_unit, in_range| {
@@ -51,7 +51,7 @@ impl Content {
     }
 
     /// Writes whole units, not durably.
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let first = offset / self.unit as u64;
         for (number, unit) in (first..).zip(bytes.chunks(self.unit)) {
             let written = self.written.entry(number).or_insert(Written {
@@ -64,7 +64,7 @@ impl Content {
     }
 
     /// Makes durable what is to be.
-    pub(super) fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         let durable = &mut self.durable;
         self.written.retain(|number, written| {
             if written.to_be_synced
@@ -77,14 +77,30 @@ impl Content {
     }
 
     /// A sync that fails: what was written may have been stored or not, and is not going to be.
-    pub(super) fn fail_sync(&mut self) {
+    pub(crate) fn fail_sync(&mut self) {
         for written in self.written.values_mut() {
             written.to_be_synced = false;
         }
     }
 
+    /// Units whose newest bytes are not durable.
+    pub(crate) fn undurable(&self) -> usize {
+        self.written.len()
+    }
+
+    /// How many of those units `after` shows otherwise.
+    pub(crate) fn undurable_unlike(&self, after: &Self) -> usize {
+        let zeroes = vec![0; self.unit];
+        let newest = |content: &Self, number| {
+            let newest = content.newest(number);
+            newest.unwrap_or(&zeroes).to_vec()
+        };
+        let unlike = |number: &&u64| newest(self, **number) != newest(after, **number);
+        self.written.keys().filter(unlike).count()
+    }
+
     /// The content as it may be after a loss of power.
-    pub(super) fn crash(&self, chooser: &mut Chooser) -> Self {
+    pub(crate) fn crash(&self, chooser: &mut Chooser) -> Self {
         let mut after = self.clone();
         for (number, written) in std::mem::take(&mut after.written) {
             let kept = chooser.versions(written.versions.len());
@@ -96,7 +112,7 @@ impl Content {
     }
 
     /// Changes bytes wherever they are kept.
-    pub(super) fn poke(&mut self, offset: u64, bytes: &[u8]) {
+    pub(crate) fn poke(&mut self, offset: u64, bytes: &[u8]) {
         let inside = offset.checked_add(bytes.len() as u64);
         assert!(
             inside.is_some_and(|end| end <= self.len),
@@ -122,7 +138,7 @@ impl Content {
     }
 
     /// Cuts the file off at `len`.
-    pub(super) fn cut(&mut self, len: u64) {
+    pub(crate) fn cut(&mut self, len: u64) {
         assert!(len <= self.len, "{len} is behind the end of the file");
         let unit = self.unit as u64;
         // What stays of the last unit, whose rest no read may find again.

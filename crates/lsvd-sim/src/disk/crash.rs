@@ -92,7 +92,7 @@ fn carry_out(
 
 /// Decides what survives.
 #[derive(Debug)]
-pub(super) struct Chooser {
+pub(crate) struct Chooser {
     survivors: Survivors,
     random: Random,
     /// How many of a hundred units survive. Were it always half of them, no record of many units
@@ -101,7 +101,7 @@ pub(super) struct Chooser {
 }
 
 impl Chooser {
-    fn new(survivors: Survivors) -> Self {
+    pub(crate) fn new(survivors: Survivors) -> Self {
         let seed = match survivors {
             Survivors::Random(seed) => seed,
             Survivors::All | Survivors::None => 0,
