@@ -213,20 +213,19 @@ fn what_was_synced_on_a_filesystem_survives_a_kill() {
 /// The check before one changed, one cut, and one removed file.
 fn assert_damage_is_found(disk: &Disk, attached: &mut Attached, files: &mut Files) {
     attached.mount(&disk.at, "rw");
-    let there = |states: &Vec<Option<Content>>| states[0].is_some();
-    let names: Vec<String> = files
-        .iter()
-        .filter(|(_, states)| there(states))
-        .map(|(name, _)| name.clone())
-        .take(3)
-        .collect();
-    let path = |index: usize| disk.at.join(&names[index]);
-    let mut bytes = fs::read(path(0)).unwrap();
+    let names = ["changed", "cut", "removed"];
+    let path = |name: &str| disk.at.join(name);
+    for (number, name) in (1..).zip(names) {
+        let content = Content(number);
+        fs::write(path(name), content.bytes()).unwrap();
+        files.insert(name.to_owned(), vec![Some(content)]);
+    }
+    assert_eq!(check(&disk.at, files), [""; 0]);
+    let mut bytes = fs::read(path("changed")).unwrap();
     bytes[0] ^= 1;
-    fs::write(path(0), &bytes).unwrap();
-    let file = File::options().write(true).open(path(1)).unwrap();
-    file.set_len(0).unwrap();
-    fs::remove_file(path(2)).unwrap();
+    fs::write(path("changed"), &bytes).unwrap();
+    fs::write(path("cut"), "").unwrap();
+    fs::remove_file(path("removed")).unwrap();
     assert_eq!(check(&disk.at, files), names);
     attached.unmount();
 }
