@@ -14,6 +14,7 @@ while :; do
     while [ ! -e pid ]; do sleep 0.01; done
 
     waited=0
+    why=stillborn
     while [ -e pid ] && [ $waited -lt 1200 ]; do
         if grep -q '^nbd://' "$console"; then
             exit 0
@@ -25,20 +26,17 @@ while :; do
         fi
         if [ $((chance % 100)) -lt AGAIN ] && grep -q '^guest: mounting' "$console"; then
             sleep "0.$((chance / 100 % 90 + 10))"
+            why=again
             break
         fi
         sleep 0.05
         waited=$((waited + 1))
     done
     # Its time is over, or it did not come up.
-    if grep -q '^guest: mounting' "$console"; then
-        echo "$console" >> again
-    else
-        echo "$console" >> stillborn
-        failed=$((failed + 1))
-    fi
+    echo "$console" >> $why
+    [ $why = again ] || failed=$((failed + 1))
     sh PLACE/cut.sh
-    if [ $failed -ge 3 ] || [ $try -ge 8 ]; then
+    if [ $failed -ge 3 ]; then
         echo "the guest does not come up:"
         tail -n 12 "$console"
         exit 1

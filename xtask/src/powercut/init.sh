@@ -14,7 +14,10 @@ $bb ip addr add 10.0.2.15/24 dev eth0
 $bb ip link set eth0 up
 
 echo "guest: mounting"
-$bb mount -t ext4 /dev/vda /disk || echo "guest: cannot mount its disk"
+if ! $bb mount -t ext4 /dev/vda /disk; then
+    echo "guest: cannot mount its disk"
+    $bb poweroff -f
+fi
 echo "guest: opening"
 . /serve
 echo "guest: the server ended ($?)"

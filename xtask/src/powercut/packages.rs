@@ -26,17 +26,45 @@ const BUSYBOX: &str = "busybox-static";
 /// Says that all is unpacked.
 const DONE: &str = "unpacked";
 
+/// The kernel without its packing, where we can undo that.
+const UNPACKED_KERNEL: &str = "vmlinux";
+
+/// What begins a stream of zstd.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// The unpacked packages.
 #[derive(Debug)]
 pub(super) struct Packages {
     pub(super) folder: PathBuf,
 }
 
+/// Why this machine cannot have them, if so.
+pub(super) fn unavailable() -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("the machine whose power is cut is an x86-64, like the host".to_owned());
+    }
+    codename().err()
+}
+
+/// The name of this machine's release of Debian.
+fn codename() -> Result<String, String> {
+    let release = fs::read_to_string("/etc/os-release")
+        .map_err(|error| format!("cannot read /etc/os-release: {error}"))?;
+    let field = |name: &str| {
+        let value = release.lines().find_map(|line| line.strip_prefix(name));
+        value.map(|value| value.trim_matches('"').to_owned())
+    };
+    match (field("ID=").as_deref(), field("VERSION_CODENAME=")) {
+        (Some("debian"), Some(codename)) => Ok(codename),
+        _ => Err("its machine is put together from Debian's packages: use Debian".to_owned()),
+    }
+}
+
 impl Packages {
     /// Those of an earlier run, or new ones.
     pub(super) fn get() -> Result<Self, String> {
-        if std::env::consts::ARCH != "x86_64" {
-            return Err("the machine whose power is cut is an x86-64, like the host".to_owned());
+        if let Some(reason) = unavailable() {
+            return Err(reason);
         }
         let this = Self {
             folder: root().join("target/powercut/packages"),
@@ -44,6 +72,7 @@ impl Packages {
         if !this.folder.join(DONE).exists() {
             timed("unpack QEMU, a kernel and busybox", || this.fetch())?;
         }
+        this.unpack_kernel()?;
         Ok(this)
     }
 
@@ -68,9 +97,39 @@ impl Packages {
         fs::write(&done, "").map_err(|error| format!("cannot write {}: {error}", done.display()))
     }
 
-    /// The kernel's image.
-    pub(super) fn kernel(&self) -> Result<PathBuf, String> {
+    /// Unpacks a kernel that is packed with zstd: the guest would take seconds of each boot for it.
+    fn unpack_kernel(&self) -> Outcome {
+        let unpacked = self.folder.join(UNPACKED_KERNEL);
+        if unpacked.exists() {
+            return Ok(());
+        }
+        let image = self.packed_kernel()?;
+        let failed = |path: &Path, error| format!("cannot copy {}: {error}", path.display());
+        let image = fs::read(&image).map_err(|error| failed(&image, error))?;
+        let Some(packed) = payload(&image).filter(|packed| packed.starts_with(&ZSTD)) else {
+            return Ok(());
+        };
+        let (file, new) = (
+            self.folder.join("kernel.zst"),
+            self.folder.join("kernel.new"),
+        );
+        fs::write(&file, packed).map_err(|error| failed(&file, error))?;
+        let mut zstd = Command::new("zstd");
+        said(zstd.args(["-dqf", "-o"]).args([&new, &file]))?;
+        fs::rename(&new, &unpacked).map_err(|error| failed(&new, error))
+    }
+
+    fn packed_kernel(&self) -> Result<PathBuf, String> {
         only(&self.folder.join("boot"), "vmlinuz-")
+    }
+
+    /// The kernel that QEMU starts.
+    pub(super) fn kernel(&self) -> Result<PathBuf, String> {
+        let unpacked = self.folder.join(UNPACKED_KERNEL);
+        if unpacked.exists() {
+            return Ok(unpacked);
+        }
+        self.packed_kernel()
     }
 
     /// The folder of the kernel's modules.
@@ -123,6 +182,22 @@ fn only(folder: &Path, prefix: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// The packed kernel inside an image of the x86 boot protocol, whose header says where it is.
+fn payload(image: &[u8]) -> Option<&[u8]> {
+    let number = |at: usize| {
+        let bytes = image.get(at..at + 4)?;
+        usize::try_from(u32::from_le_bytes(bytes.try_into().ok()?)).ok()
+    };
+    if image.get(0x202..0x206)? != b"HdrS" {
+        return None;
+    }
+    let setup_sectors = usize::from(*image.get(0x1f1)?);
+    let start = (setup_sectors + 1) * 512 + number(0x248)?;
+    // The last four bytes are the unpacked size, which belongs to the protocol and not to zstd.
+    let end = start.checked_add(number(0x24c)?.checked_sub(4)?)?;
+    image.get(start..end)
+}
+
 /// apt with lists of its own, of this Debian and its backports: QEMU 7.2 is not sound without KVM.
 #[derive(Debug)]
 struct Apt {
@@ -132,19 +207,7 @@ struct Apt {
 
 impl Apt {
     fn new(folder: &Path) -> Result<Self, String> {
-        let release = fs::read_to_string("/etc/os-release")
-            .map_err(|error| format!("cannot read /etc/os-release: {error}"))?;
-        let field = |name: &str| {
-            let value = release.lines().find_map(|line| line.strip_prefix(name));
-            value.map(|value| value.trim_matches('"').to_owned())
-        };
-        let (Some("debian"), Some(codename)) =
-            (field("ID=").as_deref(), field("VERSION_CODENAME="))
-        else {
-            return Err(
-                "the machine is put together from Debian's packages: use Debian".to_owned(),
-            );
-        };
+        let codename = codename()?;
         let this = Self {
             folder: folder.to_path_buf(),
             backports: format!("{codename}-backports"),
@@ -236,4 +299,23 @@ pub(super) fn said(command: &mut Command) -> Result<String, String> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::payload;
+
+    #[test]
+    fn the_packed_kernel_is_where_the_header_says() {
+        let mut image = vec![0; 4096];
+        image[0x1f1] = 1;
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x248] = 16;
+        image[0x24c] = 9;
+        image[1040..1049].copy_from_slice(b"KERNEL..!");
+        assert_eq!(payload(&image), Some(&b"KERNE"[..]));
+        image[0x24f] = 0xff;
+        assert_eq!(payload(&image), None);
+        assert_eq!(payload(b"no kernel"), None);
+    }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Attached, Ended, ObjectDirectory, Server, client, may_mount};
@@ -46,6 +48,8 @@ struct Writer {
     prefix: String,
     files: Files,
     synced: u64,
+    /// Set before the server is killed.
+    killing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -83,6 +87,10 @@ impl Writer {
             }
         }
         File::open(&self.at)?.sync_all()?;
+        // What a client says once its server is dead is not the server's word.
+        if self.killing.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.files.insert(name, vec![after]);
         Ok(())
     }
@@ -103,10 +111,30 @@ fn check(at: &Path, files: &mut Files) -> Vec<String> {
         let is_found = |state: &&Option<Content>| state.map(Content::bytes) == found;
         match states.iter().find(is_found).copied() {
             Some(state) => *states = vec![state],
-            None => wrong.push(name.clone()),
+            None => wrong.push(format!("{name}: {}", difference(states, found.as_deref()))),
         }
     }
     wrong
+}
+
+/// How what was found differs from what had to be there.
+fn difference(states: &[Option<Content>], found: Option<&[u8]>) -> String {
+    let found = match found {
+        None => "is absent".to_owned(),
+        Some(bytes) => {
+            let zeroes = bytes.iter().filter(|byte| **byte == 0).count();
+            format!("has {} bytes, {zeroes} of them zero", bytes.len())
+        }
+    };
+    let expected: Vec<_> = states
+        .iter()
+        .map(|state| {
+            state.map_or("absent".to_owned(), |content| {
+                content.bytes().len().to_string()
+            })
+        })
+        .collect();
+    format!("{found}, and not {}", expected.join(" or "))
 }
 
 /// A volume with a filesystem, served again and again.
@@ -138,6 +166,7 @@ impl Disk {
         files: &mut Files,
     ) -> (ObjectDirectory, u64) {
         attached.mount(&self.at, "rw");
+        let killing = Arc::new(AtomicBool::new(false));
         let writers = (0..WRITERS).map(|number| {
             let prefix = number.to_string();
             let own = |name: &&String| name.starts_with(&format!("{prefix}."));
@@ -151,11 +180,13 @@ impl Disk {
                 files: own.collect(),
                 prefix: prefix.clone(),
                 synced: 0,
+                killing: Arc::clone(&killing),
             };
             std::thread::spawn(move || writer.run())
         });
         let writers: Vec<_> = writers.collect();
         std::thread::sleep(LOAD.0 + (LOAD.1 - LOAD.0).mul_f64(rng.f64()));
+        killing.store(true, Ordering::SeqCst);
         let directory = server.kill();
         let mut synced = 0;
         for writer in writers {
@@ -226,6 +257,15 @@ fn assert_damage_is_found(disk: &Disk, attached: &mut Attached, files: &mut File
     fs::write(path("changed"), &bytes).unwrap();
     fs::write(path("cut"), "").unwrap();
     fs::remove_file(path("removed")).unwrap();
-    assert_eq!(check(&disk.at, files), names);
+    let wrong = check(&disk.at, files);
+    let named = |name: &str| {
+        wrong
+            .iter()
+            .any(|line| line.starts_with(&format!("{name}: ")))
+    };
+    assert!(
+        wrong.len() == names.len() && names.into_iter().all(named),
+        "{wrong:?}"
+    );
     attached.unmount();
 }

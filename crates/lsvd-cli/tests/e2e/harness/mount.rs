@@ -98,8 +98,9 @@ impl Attached {
 
     /// Undoes the last mount.
     pub(crate) fn unmount(&mut self) {
-        let at = self.mounts.pop().unwrap();
-        Ended::success(client("umount").arg(at));
+        // One that stays mounted stays known, for the end to try once more.
+        Ended::success(client("umount").arg(self.mounts.last().unwrap()));
+        self.mounts.pop();
     }
 
     /// Undoes everything, and fails where that fails.
