@@ -1,10 +1,10 @@
 //! Serves a disk with a volatile cache to a machine whose power is cut:
 //! `volatile_disk SOCKET IMAGE UNIT SEED`
 //!
-//! The disk begins as the image; it is kept in memory, and the image is not changed. One client has
-//! it at a time. When the connection ends, the power is lost: of what was not flushed, each unit of
-//! `UNIT` bytes is kept or not as the seed and the number of the loss have it. The next client finds
-//! what is left. A line on standard output tells of each loss.
+//! The disk begins as the image and is kept in memory. One client has it at a time. When the connection ends, the power is lost: of what was not flushed, each unit of
+//! `UNIT` bytes is kept or not as the seed and the number of the loss have it. What is left is what the
+//! next client finds, and what the image becomes, for those who want to look into it. A line on
+//! standard output tells of each loss.
 
 use std::error::Error;
 use std::fs::File;
@@ -115,9 +115,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let loss = disk.lose_power(survivors);
         writeln!(
             stdout,
-            "power lost: {} of {} unflushed units lost ({survivors:?})",
-            loss.lost, loss.unflushed
+            "power lost: {} of {} unflushed units lost ({survivors:?}): {:?}",
+            loss.lost.len(),
+            loss.unflushed,
+            loss.lost
         )?;
+        disk.save(&File::options().write(true).open(image)?)?;
     }
 }
 

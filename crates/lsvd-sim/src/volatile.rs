@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 use parking_lot::Mutex;
 
 use crate::disk::Survivors;
@@ -14,6 +18,9 @@ use crate::disk::crash::Chooser;
 /// it holds more, and then all of it.
 const CACHE_BYTES: usize = 128 << 20;
 
+/// Bytes that are written to a file at once.
+const RUN_BYTES: usize = 1 << 20;
+
 /// A disk in memory that forgets on command what was not flushed.
 #[derive(Debug)]
 pub struct VolatileDisk {
@@ -23,12 +30,12 @@ pub struct VolatileDisk {
 }
 
 /// What a loss of power did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// Units that had been written and not flushed.
     pub unflushed: usize,
-    /// Those of them that do not show the newest of what was written to them.
-    pub lost: usize,
+    /// Those of them that do not show the newest of what was written to them, by their numbers.
+    pub lost: Vec<u64>,
 }
 
 impl VolatileDisk {
@@ -106,6 +113,28 @@ impl VolatileDisk {
     /// Makes durable all that was written.
     pub fn flush(&self) {
         self.content.lock().sync();
+    }
+
+    /// Makes `file` what the disk is but for what was not flushed.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, file: &File) -> io::Result<()> {
+        let content = self.content.lock();
+        file.set_len(0)?;
+        file.set_len(self.len)?;
+        let mut run: Vec<u8> = Vec::new();
+        let mut end = 0;
+        for (number, bytes) in content.durable() {
+            let at = number * self.unit as u64;
+            if at != end || run.len() >= RUN_BYTES {
+                file.write_all_at(&run, end - run.len() as u64)?;
+                run.clear();
+            }
+            run.extend_from_slice(bytes);
+            end = at + self.unit as u64;
+        }
+        file.write_all_at(&run, end - run.len() as u64)
     }
 
     /// The power goes and comes back.

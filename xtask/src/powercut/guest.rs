@@ -274,7 +274,6 @@ fn start_disk(place: &Path, disk: &Path, kind: Kind, seed: u64) -> Result<Child,
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    fs::remove_file(&image).map_err(failed)?;
     Ok(disk)
 }
 

@@ -83,20 +83,25 @@ impl Content {
         }
     }
 
+    /// The durable units that were ever written, in order, with their numbers.
+    pub(crate) fn durable(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.durable.iter().map(|(number, unit)| (*number, &**unit))
+    }
+
     /// Units whose newest bytes are not durable.
     pub(crate) fn undurable(&self) -> usize {
         self.written.len()
     }
 
-    /// How many of those units `after` shows otherwise.
-    pub(crate) fn undurable_unlike(&self, after: &Self) -> usize {
+    /// Those of these units that `after` shows otherwise, by their numbers.
+    pub(crate) fn undurable_unlike(&self, after: &Self) -> Vec<u64> {
         let zeroes = vec![0; self.unit];
         let newest = |content: &Self, number| {
             let newest = content.newest(number);
             newest.unwrap_or(&zeroes).to_vec()
         };
-        let unlike = |number: &&u64| newest(self, **number) != newest(after, **number);
-        self.written.keys().filter(unlike).count()
+        let unlike = |number: &u64| newest(self, *number) != newest(after, *number);
+        self.written.keys().copied().filter(unlike).collect()
     }
 
     /// The content as it may be after a loss of power.
