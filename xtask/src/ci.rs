@@ -1,7 +1,7 @@
-//! What a change must pass, cheap steps first, the tests last.
+//! What a change must pass: cheap steps first, then the tests, and the loss of power at the end.
 
 use crate::step::{Outcome, cargo, run, timed};
-use crate::{fuzz, needs, test, tidy};
+use crate::{fuzz, needs, powercut, test, tidy};
 
 pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
@@ -18,5 +18,6 @@ pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
             Some(reason) => eprintln!("\n== fuzzing is left out: {reason}"),
         }
     }
-    test::all()
+    test::all()?;
+    powercut::share()
 }

@@ -11,8 +11,8 @@ use std::time::{Instant, SystemTime};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::needs;
 use crate::step::{Outcome, cargo, run, timed};
+use crate::{needs, test};
 
 /// What is killed, and how often; arguments behind `--` go to `lsvd torture`.
 #[derive(Debug, Args)]
@@ -28,6 +28,11 @@ pub(crate) struct Arguments {
     /// Delete the local log after every kill: what is found then must be a prefix
     #[arg(long)]
     log_lost: bool,
+
+    /// Kill a server on whose disk a mounted ext4 is in use, and look at the files: needs root,
+    /// `/dev/fuse` and loop devices
+    #[arg(long, conflicts_with_all = ["log_lost", "server", "plant", "program", "seed", "dir", "rest"])]
+    ext4: bool,
 
     /// What is killed: ours, or another that the judge is tried on
     #[arg(long, value_enum, default_value_t = Kind::Lsvd)]
@@ -72,6 +77,9 @@ enum Kind {
 }
 
 pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
+    if arguments.ext4 {
+        return test::killed_filesystem(arguments.rounds);
+    }
     let ours = arguments.server == Kind::Lsvd;
     if !ours && (arguments.log_lost || arguments.plant.is_some()) {
         return Err("--log-lost and --plant are for our own server".to_owned());
@@ -83,7 +91,7 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
         Some(program) => program.clone(),
         None => build(arguments.plant.is_some())?,
     };
-    let folder = new_folder(arguments.dir.as_deref())?;
+    let folder = new_folder("crash", arguments.dir.as_deref())?;
     let seed = arguments.seed.map_or_else(time_as_seed, Ok)?;
     let mut total = Total::default();
     let outcome = timed("kill, restart, judge", || {
@@ -137,7 +145,7 @@ fn all_volumes(
 }
 
 /// Builds the program, with its planted faults or without, beside this one.
-fn build(planted: bool) -> Result<PathBuf, String> {
+pub(crate) fn build(planted: bool) -> Result<PathBuf, String> {
     let mut build = cargo(&["build", "--locked", "--release", "-p", "lsvd-cli"]);
     if planted {
         build.args(["--features", "lsvd/planted"]);
@@ -149,9 +157,9 @@ fn build(planted: bool) -> Result<PathBuf, String> {
     Ok(target.join("release/lsvd"))
 }
 
-fn new_folder(dir: Option<&Path>) -> Result<PathBuf, String> {
+pub(crate) fn new_folder(chore: &str, dir: Option<&Path>) -> Result<PathBuf, String> {
     let dir = dir.map_or_else(std::env::temp_dir, Path::to_path_buf);
-    let folder = dir.join(format!("lsvd-crash-{}", std::process::id()));
+    let folder = dir.join(format!("lsvd-{chore}-{}", std::process::id()));
     fs::create_dir_all(&dir)
         .and_then(|()| fs::create_dir(&folder))
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
@@ -159,7 +167,7 @@ fn new_folder(dir: Option<&Path>) -> Result<PathBuf, String> {
     fs::canonicalize(&folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
 
-fn time_as_seed() -> Result<u64, String> {
+pub(crate) fn time_as_seed() -> Result<u64, String> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since
         .map(|since| since.as_secs())
@@ -326,7 +334,7 @@ impl Volume {
 }
 
 /// Runs a command that says nothing when all is well.
-fn quietly(command: &mut Command) -> Outcome {
+pub(crate) fn quietly(command: &mut Command) -> Outcome {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -343,11 +351,11 @@ fn quietly(command: &mut Command) -> Outcome {
 
 /// Sums of the judge's reports.
 #[derive(Debug, Default)]
-struct Total {
-    rounds: u64,
-    wrong: u64,
+pub(crate) struct Total {
+    pub(crate) rounds: u64,
+    pub(crate) wrong: u64,
     /// Runs in which something was wrong: a state, or that none was to be had.
-    found: u64,
+    pub(crate) found: u64,
     sent: u64,
     flushed: u64,
     flushes: u64,
@@ -358,7 +366,7 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, report: &Value) {
+    pub(crate) fn add(&mut self, report: &Value) {
         let number = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or(0);
         self.rounds += number("/rounds");
         self.wrong += number("/wrong_rounds");

@@ -8,6 +8,7 @@ mod ci;
 mod crash;
 mod fuzz;
 mod needs;
+mod powercut;
 mod step;
 mod test;
 mod tidy;
@@ -42,6 +43,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Kill a server under load, again and again, and judge what it comes back with
     Crash(crash::Arguments),
+    /// Cut the power of a guest that serves a volume, again and again, and judge what comes back
+    Powercut(powercut::Arguments),
     /// Fuzz the decoders
     Fuzz {
         /// Minutes for each target
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::check(),
         Chore::Bench(arguments) => bench::run_chosen(&arguments),
         Chore::Crash(arguments) => crash::run_all(&arguments),
+        Chore::Powercut(arguments) => powercut::run_all(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
         Chore::Shuttle => test::shuttle(),

@@ -30,6 +30,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
     ("strace", "strace"),
+    ("strip", "binutils"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
 ];
 
 /// Where to look for programs besides `PATH`: an ordinary user's may lack these.

@@ -92,6 +92,16 @@ pub(crate) fn filesystem(mebibytes: u64, trees: &[String]) -> Outcome {
     run("filesystems", &mut command)
 }
 
+/// The test that kills a server under a mounted filesystem, with so many kills.
+pub(crate) fn killed_filesystem(rounds: u32) -> Outcome {
+    needs::install()?;
+    let mut command = cargo(&["test", "--locked", "-p", "lsvd-cli", "--test", "e2e"]);
+    command
+        .args(["--", "killed_fs::", "--nocapture"])
+        .env("LSVD_TEST_KILLED_FS_ROUNDS", rounds.to_string());
+    run("kill a server under a filesystem", &mut command)
+}
+
 /// Sums of the lines with which each test binary ends.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Total {

@@ -14,8 +14,8 @@
 //! - [`stop_when`](MemoryDisk::stop_when) lets the disk stop in the middle of a request, before its
 //!   sync or after, for whoever uses it to be killed there.
 
-mod content;
-mod crash;
+pub(crate) mod content;
+pub(crate) mod crash;
 mod fault;
 mod gate;
 mod names;

@@ -14,6 +14,7 @@ mod dump;
 mod fio;
 mod fs;
 mod info;
+mod killed_fs;
 mod lasting;
 mod one_writer;
 mod readme;

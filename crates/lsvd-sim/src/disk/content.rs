@@ -6,7 +6,7 @@ use super::crash::Chooser;
 
 /// A file's bytes in units, of which those never written are not kept.
 #[derive(Clone, Debug)]
-pub(super) struct Content {
+pub(crate) struct Content {
     unit: usize,
     len: u64,
     durable: BTreeMap<u64, Box<[u8]>>,
@@ -25,7 +25,7 @@ struct Written {
 
 impl Content {
     /// `len` zeroes.
-    pub(super) fn new(unit: usize, len: u64) -> Self {
+    pub(crate) fn new(unit: usize, len: u64) -> Self {
         Self {
             unit,
             len,
@@ -35,7 +35,7 @@ impl Content {
     }
 
     /// These bytes, durable.
-    pub(super) fn of(unit: usize, bytes: &[u8]) -> Self {
+    pub(crate) fn of(unit: usize, bytes: &[u8]) -> Self {
         let mut content = Self::new(unit, bytes.len() as u64);
         for (number, bytes) in (0..).zip(bytes.chunks(unit)) {
             if bytes.iter().any(|byte| *byte != 0) {
@@ -45,12 +45,12 @@ impl Content {
         content
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// The bytes from `offset` on; what lies behind the end is zero.
-    pub(super) fn read(&self, offset: u64, len: u64) -> Vec<u8> {
+    pub(crate) fn read(&self, offset: u64, len: u64) -> Vec<u8> {
         let size = usize::try_from(len).expect("a test reads what fits into memory");
         let mut bytes = vec![0; size];
         self.for_each_unit(offset, size, |number, in_unit, in_range| {
@@ -62,7 +62,7 @@ impl Content {
     }
 
     /// Writes whole units, not durably.
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let first = offset / self.unit as u64;
         for (number, unit) in (first..).zip(bytes.chunks(self.unit)) {
             let written = self.written.entry(number).or_insert(Written {
@@ -75,7 +75,7 @@ impl Content {
     }
 
     /// Makes durable what is to be.
-    pub(super) fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         let durable = &mut self.durable;
         self.written.retain(|number, written| {
             if written.to_be_synced
@@ -88,14 +88,35 @@ impl Content {
     }
 
     /// A sync that fails: what was written may have been stored or not, and is not going to be.
-    pub(super) fn fail_sync(&mut self) {
+    pub(crate) fn fail_sync(&mut self) {
         for written in self.written.values_mut() {
             written.to_be_synced = false;
         }
     }
 
+    /// The durable units that were ever written, in order, with their numbers.
+    pub(crate) fn durable(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.durable.iter().map(|(number, unit)| (*number, &**unit))
+    }
+
+    /// Units whose newest bytes are not durable.
+    pub(crate) fn undurable(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Those of these units that `after` shows otherwise, by their numbers.
+    pub(crate) fn undurable_unlike(&self, after: &Self) -> Vec<u64> {
+        let zeroes = vec![0; self.unit];
+        let newest = |content: &Self, number| {
+            let newest = content.newest(number);
+            newest.unwrap_or(&zeroes).to_vec()
+        };
+        let unlike = |number: &u64| newest(self, *number) != newest(after, *number);
+        self.written.keys().copied().filter(unlike).collect()
+    }
+
     /// The content as it may be after a loss of power.
-    pub(super) fn crash(&self, chooser: &mut Chooser) -> Self {
+    pub(crate) fn crash(&self, chooser: &mut Chooser) -> Self {
         let mut after = self.clone();
         for (number, written) in std::mem::take(&mut after.written) {
             let kept = chooser.versions(written.versions.len());
@@ -107,7 +128,7 @@ impl Content {
     }
 
     /// Changes bytes wherever they are kept.
-    pub(super) fn poke(&mut self, offset: u64, bytes: &[u8]) {
+    pub(crate) fn poke(&mut self, offset: u64, bytes: &[u8]) {
         let inside = offset.checked_add(bytes.len() as u64);
         assert!(
             inside.is_some_and(|end| end <= self.len),
@@ -133,7 +154,7 @@ impl Content {
     }
 
     /// Cuts the file off at `len`.
-    pub(super) fn cut(&mut self, len: u64) {
+    pub(crate) fn cut(&mut self, len: u64) {
         assert!(len <= self.len, "{len} is behind the end of the file");
         let unit = self.unit as u64;
         // What stays of the last unit, whose rest no read may find again.

@@ -94,7 +94,7 @@ pub(super) fn carry_out(request: &Request, unit: usize, names: &mut Names, choos
 
 /// Decides what survives.
 #[derive(Debug)]
-pub(super) struct Chooser {
+pub(crate) struct Chooser {
     survivors: Survivors,
     random: Random,
     /// How many of a hundred units survive. Were it always half of them, no record of many units
@@ -103,7 +103,7 @@ pub(super) struct Chooser {
 }
 
 impl Chooser {
-    pub(super) fn new(survivors: Survivors) -> Self {
+    pub(crate) fn new(survivors: Survivors) -> Self {
         let seed = match survivors {
             Survivors::Random(seed) => seed,
             Survivors::All | Survivors::None => 0,

@@ -112,6 +112,11 @@ impl Content {
             return Self(STRANGE | fingerprint);
         }
         if word(3) != address {
+            if word(1) == seed {
+                // Which write's it is tells how it came here.
+                let number = Number(word(2));
+                tracing::warn!(address, of = word(3), write = %number, "a sector went astray");
+            }
             return Self(MISPLACED | fingerprint);
         }
         let number = word(2);

@@ -100,8 +100,9 @@ impl Attached {
 
     /// Undoes the last mount.
     pub(crate) fn unmount(&mut self) {
-        let at = self.mounts.pop().unwrap();
-        Ended::success(client("umount").arg(at));
+        // One that stays mounted stays known, for the end to try once more.
+        Ended::success(client("umount").arg(self.mounts.last().unwrap()));
+        self.mounts.pop();
     }
 
     /// Undoes everything, and fails where that fails.
@@ -113,6 +114,19 @@ impl Attached {
         Ended::success(client("losetup").args(["-d", &device]));
         Ended::success(client("fusermount3").arg("-u").arg(&self.file));
         assert!(self.nbdfuse.wait().unwrap().success(), "nbdfuse failed");
+    }
+
+    /// Undoes everything after the server died: what is not written by now never will be.
+    pub(crate) fn abandon(mut self) {
+        // Only when the filesystem is gone may it be mounted from another device.
+        while !self.mounts.is_empty() {
+            self.unmount();
+        }
+        let device = self.device.take().unwrap();
+        Ended::success(client("losetup").args(["-d", &device]));
+        Ended::success(client("fusermount3").arg("-u").arg(&self.file));
+        // It has lost its server, which it may say by its exit code.
+        self.nbdfuse.wait().unwrap();
     }
 }
 

@@ -1,0 +1,179 @@
+//! `cargo x powercut`: a machine whose power is cut again and again while the real program serves a
+//! volume in it, judged by `lsvd torture` from outside.
+//!
+//! The machine is a QEMU guest without KVM; store and write log are on the ext4 of its one disk. The
+//! disk is a process of ours that has a volatile cache, as real disks do: when QEMU is killed, what
+//! the guest's kernel had not sent is lost with the guest, and of what the disk was not told to flush
+//! each unit is kept or lost by chance. So a sync that is left out shows, also one of a file that
+//! is written past the page cache.
+
+mod guest;
+mod initramfs;
+mod packages;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Args;
+
+use crate::crash::{Total, build, new_folder, quietly, time_as_seed};
+use crate::needs;
+use crate::step::{Outcome, cargo, run, timed};
+use guest::{Guest, Losses};
+use packages::Packages;
+
+/// How often the power is cut, and what serves; arguments behind `--` go to `lsvd torture`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Cuts under load in all
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// Cuts before a new disk takes the place of the old one
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds_per_disk: u32,
+
+    /// How many of a hundred boots lose the power once more before the volume is open
+    #[arg(long, default_value_t = 20, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    again: u8,
+
+    /// Build with this fault planted, and fail unless the judge finds it: `log-sync` or
+    /// `directory-sync`
+    #[arg(long, value_name = "FAULT")]
+    plant: Option<String>,
+
+    /// Use this `lsvd` instead of building one; with --plant it must have been built with
+    /// `--features lsvd/planted`
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+
+    /// Seed of the first disk; the next has one more [default: the time]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// Where the machine's files go; a folder of its own is made in it [default: the one for
+    /// temporary files]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// More arguments of `lsvd torture`
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Cuts below which a run that lost nothing may have been lucky.
+const ROUNDS_THAT_LOSE: u32 = 10;
+
+/// The share that every change gets: a few cuts, of the program as the tests have built it.
+pub(crate) fn share() -> Outcome {
+    if let Some(reason) = packages::unavailable() {
+        eprintln!("\n== the loss of power is left out: {reason}");
+        return Ok(());
+    }
+    let mut build = cargo(&["build", "--locked", "-p", "lsvd-cli"]);
+    run("build lsvd", &mut build)?;
+    run_all(&Arguments {
+        rounds: 3,
+        rounds_per_disk: 3,
+        again: 20,
+        plant: None,
+        program: Some(own_folder()?.join("lsvd")),
+        seed: None,
+        dir: None,
+        rest: Vec::new(),
+    })
+}
+
+pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
+    needs::install()?;
+    let packages = Packages::get()?;
+    let disk = build_disk()?;
+    let program = match &arguments.program {
+        Some(program) => program.clone(),
+        None => build(arguments.plant.is_some())?,
+    };
+    let folder = new_folder("powercut", arguments.dir.as_deref())?;
+    let seed = arguments.seed.map_or_else(time_as_seed, Ok)?;
+    let mut total = Total::default();
+    let mut losses = Losses::default();
+    let outcome = timed("cut the power, boot, judge", || {
+        let parts = (&packages, disk.as_path(), program.as_path());
+        all_disks(arguments, parts, &folder, seed, (&mut total, &mut losses))
+    });
+    eprintln!("{total}\n{losses}");
+    let outcome = match &arguments.plant {
+        Some(fault) if total.found > 0 => {
+            let how = outcome.err().unwrap_or_default();
+            eprintln!("powercut: the planted {fault} was found: {how}");
+            Ok(())
+        }
+        Some(fault) => outcome.and(Err(format!(
+            "the planted {fault} was not found in {} cuts",
+            total.rounds
+        ))),
+        // Cuts after which everything is there, also what nobody flushed, would prove nothing.
+        None if losses.lost == 0 && arguments.rounds >= ROUNDS_THAT_LOSE => {
+            outcome.and(Err("no cut lost anything".to_owned()))
+        }
+        None => outcome,
+    };
+    // What a failed run leaves is what has to be looked at.
+    outcome.map_err(|error| format!("{error}\nwhat is left of it is in {}", folder.display()))?;
+    fs::remove_dir_all(&folder)
+        .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
+}
+
+fn all_disks(
+    arguments: &Arguments,
+    (packages, disk, program): (&Packages, &Path, &Path),
+    folder: &Path,
+    seed: u64,
+    (total, losses): (&mut Total, &mut Losses),
+) -> Outcome {
+    // The run's own copies: a build beside a long run is not to change what is run.
+    let copy = |from: &Path, name: &str| {
+        let to = folder.join(name);
+        fs::copy(from, &to)
+            .map_err(|error| format!("cannot copy {}: {error}", from.display()))
+            .map(|_| to)
+    };
+    let (lsvd, disk) = (copy(program, "lsvd")?, copy(disk, "volatile_disk")?);
+    // The guest unpacks it at every boot, and has no use for what debuggers want.
+    let stripped = folder.join("stripped");
+    let mut strip = Command::new("strip");
+    quietly(strip.arg("-o").args([&stripped, &lsvd]))?;
+    let mut left = arguments.rounds;
+    let mut seed = seed;
+    while left > 0 {
+        let rounds = left.min(arguments.rounds_per_disk);
+        let place = folder.join(format!("seed-{seed}"));
+        let mut guest = Guest::new(arguments, (packages, &stripped, &disk), place, seed)?;
+        let judged = guest
+            .boot()
+            .and_then(|()| guest.torture(arguments, &lsvd, rounds, total));
+        let ended = guest.end();
+        losses.add(&guest.losses()?);
+        judged.map_err(|error| format!("{error}\n{}", guest.end_of_console()))?;
+        ended?;
+        guest.remove()?;
+        left -= rounds;
+        seed = seed.wrapping_add(1);
+    }
+    Ok(())
+}
+
+/// Builds the guest's disk, beside this program.
+fn build_disk() -> Result<PathBuf, String> {
+    let mut build = cargo(&["build", "--locked", "-p", "lsvd-sim"]);
+    build.args(["--example", "volatile_disk"]);
+    run("build the disk", &mut build)?;
+    Ok(own_folder()?.join("examples/volatile_disk"))
+}
+
+/// Where the programs are that are built without optimisation, this one among them.
+fn own_folder() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    let folder = own.parent().ok_or("this program is in no folder")?;
+    Ok(folder.to_path_buf())
+}
