@@ -119,6 +119,6 @@ impl LoggedBatch {
     pub fn verifies(&self, number: u32, data: &[u8]) -> bool {
         self.sums
             .get(number as usize)
-            .is_some_and(|sum| block::checksum(*sum) == crc32c::crc32c(data))
+            .is_some_and(|sum| block::checksum(*sum) == block::checksum_of(data))
     }
 }
