@@ -20,7 +20,7 @@ use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
     CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CHECKPOINT_PART_BYTES, RETRY_PAUSE_MAX,
-    ROLL_FORWARD_OBJECTS_MAX,
+    ROLL_FORWARD_OBJECTS_MAX, STORE_PATIENCE,
 };
 use crate::words::name::{Epoch, ObjectId};
 use crate::words::units::{ObjectSlot, SECTOR_BYTES};
@@ -311,7 +311,7 @@ impl Checkpointer {
     async fn check_fence(&self) -> Result<()> {
         let started = self.store.runtime.now();
         loop {
-            match self.fence.own().check().await {
+            match self.fence.own().check(STORE_PATIENCE).await {
                 Err(error) if error.kind() != ErrorKind::Fenced => {
                     let now = self.store.runtime.now();
                     if now.saturating_sub(started) >= self.store.retry_timeout {
@@ -402,7 +402,7 @@ impl Checkpointer {
         if unneeded.is_empty() {
             return Ok(());
         }
-        match self.fence.own().check().await {
+        match self.fence.own().check(STORE_PATIENCE).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
             Err(error) => {

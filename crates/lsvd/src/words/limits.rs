@@ -84,6 +84,11 @@ pub const WAITING_IN_MEMORY_MAX: usize = 2;
 /// out of reach.
 pub const FENCE_CHECK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Longest time that a look in the background is given. It begins with [`STORE_PATIENCE`] and doubles
+/// where that was too short: nothing is persisted without it, so a store that is slow must do. The
+/// answer is small, so there is no reason to wait for it for as long as for an upload.
+pub const FENCE_CHECK_PATIENCE_MAX: Duration = Duration::from_secs(600);
+
 /// How long a writer waits after a look that the store did not answer before it looks again.
 pub const FENCE_CHECK_PAUSE: Duration = Duration::from_secs(1);
 

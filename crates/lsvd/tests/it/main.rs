@@ -8,6 +8,7 @@
 mod checkpoints;
 mod crash;
 mod failing_store;
+mod fence;
 mod host;
 mod inspect;
 mod lasting;

@@ -8,6 +8,8 @@
 mod fence;
 mod own;
 
+use std::time::Duration;
+
 use ::bytes::Bytes;
 
 use crate::bytes::superblock::{Superblock, VolumeState};
@@ -106,9 +108,14 @@ impl Superblocks {
     /// # Errors
     /// The store's, and [`ErrorKind::Damaged`] where it does not check.
     pub(crate) async fn get(&self, number: u64) -> Result<Option<Superblock>> {
+        self.get_within(number, STORE_PATIENCE).await
+    }
+
+    /// The same with `patience` for each request.
+    async fn get_within(&self, number: u64, patience: Duration) -> Result<Option<Superblock>> {
         let name = Superblock::name_of(number).to_string();
         let request = self.store.get(&name);
-        let got = within(&*self.runtime, STORE_PATIENCE, &*self.store, request).await;
+        let got = within(&*self.runtime, patience, &*self.store, request).await;
         let bytes = match got {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(None),
@@ -184,7 +191,8 @@ impl Superblocks {
     }
 
     /// Whether nobody took over since `own`, the highest number known to be ours; `outstanding` is
-    /// a creation of ours whose answer was lost. Gives what is the newest of ours now.
+    /// a creation of ours whose answer was lost. Gives what is the newest of ours now. Each request
+    /// is given `patience`.
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`], naming who took over; the store's where it is not known.
@@ -192,11 +200,12 @@ impl Superblocks {
         &self,
         own: &Superblock,
         outstanding: Option<&Superblock>,
+        patience: Duration,
     ) -> Result<Superblock> {
         let mut own = own.clone();
         loop {
             let number = next_number(&own)?;
-            match self.get(number).await? {
+            match self.get_within(number, patience).await? {
                 None => return Ok(own),
                 Some(next) if outstanding.is_some_and(|ours| ours.write_id == next.write_id) => {
                     own = next;
