@@ -114,3 +114,31 @@ fn a_close_ends_the_wait_for_room() {
     store.release();
     closer.join().unwrap().unwrap();
 }
+
+/// A writer that was taken over has a backlog that nobody wants, and a log that somebody may want.
+#[test]
+fn a_fenced_writer_stores_nothing_more_and_lets_go_of_its_log() {
+    for is_mended in [false, true] {
+        let memory = Arc::new(MemoryStore::new());
+        create(&memory);
+        let store = Arc::new(Faulty::new(memory.clone()));
+        let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+        store.fail_next_of("data.", Verb::Put, u64::MAX, refuse);
+        let disk = MemoryDisk::new(512);
+        let first = open(store.clone(), &disk, hasty());
+        for n in 0..5 {
+            first.write(place(n), &content(n)).unwrap();
+        }
+        let second = open(memory.clone(), &MemoryDisk::new(512), runtime());
+        wait_for("the fence", || first.status().fenced);
+        if is_mended {
+            store.mend();
+        }
+        drop(first);
+        wait_for("the release of the log", || disk.open().is_ok());
+        assert_eq!(objects_of(&*memory, "data.").len(), 0);
+        second.write(0, &[2; 512]).unwrap();
+        second.close().unwrap();
+        assert_eq!(objects_of(&*memory, "data.").len(), 1);
+    }
+}
