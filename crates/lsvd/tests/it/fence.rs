@@ -142,3 +142,20 @@ fn a_fenced_writer_stores_nothing_more_and_lets_go_of_its_log() {
         assert_eq!(objects_of(&*memory, "data.").len(), 1);
     }
 }
+
+/// The look in the background hangs, and the last one that passed is long ago: the flush looks itself.
+#[test]
+fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let first = open(store.clone(), &MemoryDisk::new(512), hasty());
+    let _second = open(memory, &MemoryDisk::new(512), runtime());
+    // More than ten seconds, in which it has nothing to do.
+    thread::sleep(Duration::from_millis(150));
+    store.fail_next_of("superblock.", Verb::Get, 1, Fault::Hang);
+    first.write(0, &[1; 512]).unwrap();
+    wait_for("the look in the background", || store.hanging() == 1);
+    let fenced = first.flush().unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+}

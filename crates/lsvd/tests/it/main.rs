@@ -7,11 +7,14 @@
 
 mod checkpoints;
 mod crash;
+mod epochs;
+mod exclusive;
 mod failing_store;
 mod fence;
 mod host;
 mod inspect;
 mod lasting;
+mod late;
 mod mortal;
 mod objects;
 mod order;
@@ -22,5 +25,6 @@ mod requests;
 mod runtime;
 mod stalled;
 mod stress;
+mod superblocks;
 mod torn_log;
 mod world;
