@@ -313,16 +313,14 @@ fn next_epoch(newest: &Superblock, store: &dyn ObjectStore) -> Result<Epoch> {
     Ok(epoch)
 }
 
-/// The epochs of the stream, without those of which it is certain that they have no objects and never
-/// will: where it was fixed so, and that of a claim which nothing followed. Nobody stores an object
-/// before the superblock that fixes the ends behind his claim, and that would have the number which
-/// the next claim takes.
+/// The epochs of the stream, without that of a claim which nothing followed: it has no objects and
+/// never will. Nobody stores an object before the superblock that fixes the ends behind his claim, and
+/// that would have the number which the next claim takes.
 fn epochs_with_objects(newest: &Superblock) -> Vec<EpochEnd> {
     let mut epochs = newest.state.epochs.clone();
     if newest.state.change == Change::Claim {
         epochs.pop();
     }
-    epochs.retain(has_objects);
     epochs
 }
 

@@ -50,7 +50,7 @@ fn a_store_with_slow_reads_takes_more_than_the_log_holds() {
     for n in 0..40 {
         volume.write(place(n), &content(n)).unwrap();
     }
-    assert!(40 * OBJECT_BYTES > 3 * LOG_BYTES);
+    const { assert!(40 * OBJECT_BYTES > 3 * LOG_BYTES) };
     volume.flush().unwrap();
     wait_for("everything to be persisted", || {
         volume.status().at_risk_bytes == 0

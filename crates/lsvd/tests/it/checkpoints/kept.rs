@@ -174,6 +174,11 @@ fn a_checkpoint_waits_for_all_objects_before_its_cut() {
     looks.release();
     std::thread::sleep(Duration::from_millis(500));
     assert!(superblock(&memory).state.checkpoints.is_empty());
+    assert_eq!(
+        present(&memory).len(),
+        0,
+        "a root that names what is not there"
+    );
     uploads.release();
     wait_for("the checkpoint", || {
         !superblock(&memory).state.checkpoints.is_empty()
