@@ -43,6 +43,9 @@ pub enum Fault {
     LoseReply,
     /// It hangs until [`Faulty::release`], and is carried out then.
     Hang,
+    /// A creation is given up as too slow, and is carried out with [`Faulty::arrive`], whoever waits
+    /// or no longer does; other requests are not changed.
+    Late,
     /// A read finds the object cut after that many bytes; other requests are not changed.
     Truncate(u64),
     /// A read answers with this bit turned over (counted from the first byte of the answer,
@@ -72,6 +75,8 @@ pub struct Faulty {
     inner: Arc<dyn ObjectStore>,
     rules: Mutex<Vec<Rule>>,
     gate: Mutex<Gate>,
+    /// Creations that are under way still.
+    late: Mutex<Vec<(String, Vec<Bytes>)>>,
 }
 
 impl Faulty {
@@ -82,6 +87,7 @@ impl Faulty {
             inner,
             rules: Mutex::new(Vec::new()),
             gate: Mutex::new(Gate::default()),
+            late: Mutex::default(),
         }
     }
 
@@ -128,6 +134,23 @@ impl Faulty {
     #[must_use]
     pub fn hanging(&self) -> u64 {
         self.gate.lock().hanging
+    }
+
+    /// How many creations are late now.
+    #[must_use]
+    pub fn late(&self) -> usize {
+        self.late.lock().len()
+    }
+
+    /// Carries out the creations that are late, in the order of their coming, and gives what would be
+    /// answered, if anybody were there.
+    pub async fn arrive(&self) -> Vec<Result<(), StoreError>> {
+        let late = std::mem::take(&mut *self.late.lock());
+        let mut answers = Vec::with_capacity(late.len());
+        for (name, body) in late {
+            answers.push(self.inner.put(&name, body).await);
+        }
+        answers
     }
 
     /// The fault that the next request with `verb` to `object` meets, which is used up.
@@ -178,7 +201,8 @@ impl Faulty {
                 self.hang().await;
                 request.await
             }
-            Some(Fault::Truncate(_) | Fault::FlipBit(_)) | None => request.await,
+            Some(Fault::Late) if verb == Verb::Put => Err(failed(StoreErrorKind::TooSlow)),
+            Some(Fault::Late | Fault::Truncate(_) | Fault::FlipBit(_)) | None => request.await,
         }
     }
 
@@ -253,6 +277,9 @@ impl ObjectStore for Faulty {
     fn put<'a>(&'a self, name: &'a str, body: Vec<Bytes>) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let fault = self.next_fault(Verb::Put, name);
+            if fault == Some(Fault::Late) {
+                self.late.lock().push((name.to_owned(), body.clone()));
+            }
             self.meet(Verb::Put, name, fault, self.inner.put(name, body))
                 .await
         })

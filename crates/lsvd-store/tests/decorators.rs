@@ -14,6 +14,29 @@ use lsvd_store::{Bandwidth, Counting, Fault, Faulty, Latency, MemoryStore, Verb}
 use parking_lot::Mutex;
 use pollster::block_on;
 
+#[test]
+fn a_late_creation_is_carried_out_when_nobody_waits() {
+    let memory = Arc::new(MemoryStore::new());
+    let store = Faulty::new(memory.clone());
+    store.fail_next_of("a", Verb::Put, 2, Fault::Late);
+    for name in ["a1", "a2"] {
+        let error = block_on(store.put(name, body(3))).expect_err("nobody waits for it");
+        assert_eq!(error.kind(), StoreErrorKind::TooSlow);
+    }
+    assert_eq!(
+        (store.late(), block_on(memory.list()).unwrap().len()),
+        (2, 0)
+    );
+    block_on(store.put("a2", body(4))).unwrap();
+    let answers = block_on(store.arrive());
+    assert!(answers[0].is_ok());
+    let taken = answers[1].as_ref().unwrap_err();
+    assert_eq!(taken.kind(), StoreErrorKind::AlreadyExists);
+    assert_eq!(block_on(memory.get("a1")).unwrap().len(), 3);
+    assert_eq!(block_on(memory.get("a2")).unwrap().len(), 4);
+    assert_eq!(store.late(), 0);
+}
+
 fn body(len: usize) -> Vec<Bytes> {
     vec![Bytes::from(vec![0x11; len])]
 }

@@ -1,5 +1,6 @@
 //! The order of system calls behind a put, seen from outside: the power may fail between any two.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -32,21 +33,25 @@ fn puts_on_a_failing_disk_in_a_process_of_its_own() {
     let Some(directory) = std::env::var_os(DIRECTORY) else {
         return;
     };
-    let store = LocalDirectory::open_with_hidden_names(directory).expect("the directory is taken");
+    let store = LocalDirectory::open_with_hidden_names(&directory).expect("the directory is taken");
     let put = || block_on(store.put("data.00000000", vec![Bytes::from_static(b"whole")]));
     let error = put().expect_err("the directory could not be synced");
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-    let cause = std::error::Error::source(&error).expect("there is a cause");
-    let cause = cause.to_string();
-    assert!(cause.contains("could not be removed"), "{error}: {cause}");
+    let inode = || {
+        let path = Path::new(&directory).join("data.00000000");
+        std::fs::metadata(path).expect("the name stays").ino()
+    };
+    let linked = inode();
     // Each thread that serves the puts has its own few failures ahead of it.
     for _ in 0..20 {
-        match put() {
-            Ok(()) => return,
-            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+        let error = put().expect_err("the name is there");
+        assert_eq!(inode(), linked, "the object was replaced");
+        match error.kind() {
+            StoreErrorKind::AlreadyExists => return,
+            kind => assert_eq!(kind, StoreErrorKind::Unavailable, "{error}"),
         }
     }
-    panic!("the disk works again, but no put does");
+    panic!("the disk works again, but nobody is told that the object is there");
 }
 
 /// The calls of one put that touch the directory or the new file, in order, with their results.
@@ -138,17 +143,22 @@ fn a_file_is_synced_before_it_gets_its_name_and_the_directory_after() {
     );
 }
 
+/// Others may have seen an object as soon as it has its name, so it keeps it; but nobody is told that
+/// it is stored before a sync of the directory went well.
 #[test]
-fn a_name_that_was_not_synced_and_not_removed_is_not_taken_for_an_object() {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+fn a_name_that_was_not_synced_stays_and_is_synced_before_anybody_relies_on_it() {
+    let temporary = tempfile::tempdir().expect("a temporary directory can be made");
+    let directory = temporary.path().join("volume");
+    std::fs::create_dir(&directory).expect("a directory can be made");
+    let log = directory.with_extension("trace");
     let output = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,unlinkat"])
-        .args(["-e", "inject=fsync:error=EIO:when=1"])
-        // The first removes the hidden name, the second is to remove the object's.
-        .args(["-e", "inject=unlinkat:error=EIO:when=2"])
+        .args(["-f", "-y", "-qq", "-e", "trace=fsync,unlinkat,linkat"])
+        .args(["-e", "inject=fsync:error=EIO:when=1..2"])
+        .arg("-o")
+        .arg(&log)
         .arg(std::env::current_exe().expect("the test knows its own program"))
         .args(["--exact", "puts_on_a_failing_disk_in_a_process_of_its_own"])
-        .env(DIRECTORY, directory.path())
+        .env(DIRECTORY, &directory)
         .output()
         .expect("strace runs (install the Debian package strace)");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -156,7 +166,14 @@ fn a_name_that_was_not_synced_and_not_removed_is_not_taken_for_an_object() {
         output.status.success() && said.contains("1 passed"),
         "{said}"
     );
-    let stored = std::fs::read(directory.path().join("data.00000000"));
+    let calls = std::fs::read_to_string(log).expect("strace wrote its log");
+    let calls: Vec<&str> = calls.lines().collect();
+    let exists = |call: &&str| call.contains("linkat(") && call.contains("EEXIST");
+    let last = calls.iter().rposition(exists).expect("it was repeated");
+    let is_synced = |call: &&str| call.contains("fsync(") && call.contains("= 0");
+    let synced = calls.iter().position(is_synced);
+    assert!(synced > Some(last), "{}", calls.join("\n"));
+    let stored = std::fs::read(directory.join("data.00000000"));
     assert_eq!(stored.expect("it was stored"), b"whole");
 }
 

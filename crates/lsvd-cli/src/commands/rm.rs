@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lsvd::bytes::superblock::{Superblock, Writer};
-use lsvd::{RemoveOptions, Volume};
+use lsvd::{ErrorKind, RemoveOptions, Volume};
 use lsvd_store::{Missing, StoreUrl};
 use tokio::runtime::Handle;
 
@@ -49,9 +49,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         machine: machine::identity(),
         take_over: arguments.take_over,
     };
-    let removed = Volume::remove(store, engine_runtime(handle), options);
-    let removed = removed.map_err(|error| volume_failure(url, error))?;
-    tracing::info!(volume = %removed.volume, removed.objects, removed.bytes, "removed");
+    match Volume::remove(store, engine_runtime(handle), options) {
+        Ok(removed) => {
+            tracing::info!(volume = %removed.volume, removed.objects, removed.bytes, "removed");
+        }
+        // A removal that was cut short behind the last object goes on with what this machine has.
+        Err(error) if error.kind() == ErrorKind::NotFound && !local.is_empty() => {}
+        Err(error) => return Err(volume_failure(url, error)),
+    }
     for local in local {
         if local.path() == default {
             local.remove()?;

@@ -147,6 +147,28 @@ fn a_volume_is_removed_and_made_again() {
     server.close();
 }
 
+/// Cut short behind the last object: the local state is still there, and would be in the way of the
+/// next volume at this place.
+#[test]
+fn a_removal_that_was_cut_short_is_finished_by_the_next() {
+    let server = serve(created("16M"), &[]);
+    nbdsh(&server, "h.pwrite(b'x' * 4096, 0); h.flush()");
+    let directory = server.close();
+    let cache = directory.objects().join("cache");
+    let mut rm = lsvd();
+    rm.arg("rm").arg(directory.objects());
+    Ended::success(&mut rm);
+    fs::create_dir(&cache).unwrap();
+    fs::write(cache.join("log"), "what was not removed").unwrap();
+    Ended::success(&mut rm);
+    assert!(!cache.exists());
+    let ended = Ended::run(&mut rm).assert_code(1);
+    assert!(ended.stderr.contains("there is no volume in"), "{ended}");
+    let server = serve(directory, &["--create", "16M"]);
+    nbdsh(&server, "assert h.pread(4096, 0) == bytes(4096)");
+    server.close();
+}
+
 #[test]
 fn a_volume_that_is_served_is_not_removed() {
     let server = serve(created("16M"), &[]);

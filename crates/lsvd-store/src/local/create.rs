@@ -14,7 +14,6 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Shared;
-use super::claims::Claim;
 use super::errno::store_error;
 
 /// What the names of files that are being written begin with. Nothing else may begin so: such
@@ -203,10 +202,6 @@ impl Shared {
     pub(super) fn create(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError> {
         let creation = self.writable("create", name)?;
         let failed = |errno| store_error(errno, "create", self.object(name));
-        let mut claim = self.claims.claim(name);
-        if claim.is_in_doubt() {
-            self.withdraw(name, &mut claim).map_err(failed)?;
-        }
         // The kernel tells of a failed write-back once to every open descriptor: on one that all
         // creations share, the first to sync would hear of it and the others that all is well.
         // Opened before the link, this one hears of all that happens to it.
@@ -229,39 +224,14 @@ impl Shared {
             }
             Err(errno) => return Err(failed(errno)),
         }
-        let synced = new.remove_hidden().and_then(|()| sync_names(&directory));
-        if let Err(errno) = synced {
-            // A later sync may report success for what this one lost, so the name must not stay
-            // for a repeated creation to find. Nobody was told that it is there: whoever else would
-            // create it waits for the claim.
-            return Err(match self.withdraw(name, &mut claim) {
-                Ok(()) => failed(errno),
-                Err(not_removed) => self.not_withdrawn(name, errno, not_removed),
-            });
-        }
+        // Where this fails the name stays: others may have seen it and rely on it. It may not survive
+        // a crash, so nobody is told that the object is there before a sync went well; who repeats
+        // the creation comes to the one above. File systems that cannot write what they know of their
+        // directories end for good, so none that goes well later hides what this one lost.
+        new.remove_hidden()
+            .and_then(|()| sync_names(&directory))
+            .map_err(failed)?;
         self.open_files.insert(name, &new.file, before);
         Ok(())
-    }
-
-    /// Removes a name that may not survive a crash. Where that fails it stays in doubt, and the
-    /// next creation of it removes it first.
-    fn withdraw(&self, name: &str, claim: &mut Claim<'_>) -> Result<(), Errno> {
-        let removed = match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
-            Err(Errno::NOENT) => Ok(()),
-            removed => removed,
-        };
-        self.open_files.forget(name);
-        claim.set_in_doubt(removed.is_err());
-        removed
-    }
-
-    fn not_withdrawn(&self, name: &str, errno: Errno, not_removed: Errno) -> StoreError {
-        let kind = store_error(errno, "create", String::new()).kind();
-        StoreError::new(kind, "create", self.object(name)).because(format!(
-            "{}; its name, which may not survive a crash, could not be removed: {} (mend the disk; \
-             the object may be created again, or its file be removed by hand)",
-            std::io::Error::from(errno),
-            std::io::Error::from(not_removed),
-        ))
     }
 }

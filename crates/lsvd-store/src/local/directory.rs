@@ -9,7 +9,6 @@ use lsvd::{Error, ErrorKind};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::claims::Claims;
 use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, hidden_name};
 use super::list::entries;
 use super::lock::{Instead, LOCK_FILE, LockFile, lock, lock_file, replace_lock_file};
@@ -139,7 +138,6 @@ impl LocalDirectory {
                 creation,
                 lock_file,
                 open_files: OpenFiles::new(),
-                claims: Claims::default(),
             }),
         }
     }

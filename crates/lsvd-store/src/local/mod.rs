@@ -4,7 +4,6 @@
 //! never sees a part of an object, whatever crashes. Calls that may block run on the threads of the
 //! `blocking` crate, never on the caller's, and need no particular executor.
 
-mod claims;
 mod create;
 mod directory;
 mod errno;
@@ -27,7 +26,6 @@ use rustix::io::Errno;
 pub(crate) use directory::LOCAL_STATE;
 pub use directory::{Missing, Occupied};
 
-use claims::Claims;
 use create::Creation;
 use errno::store_error;
 use lock::LockFile;
@@ -37,7 +35,8 @@ use open_files::OpenFiles;
 ///
 /// - **put** is durable when it returns: the file was synced before it got its name, and the
 ///   directory after. [`StoreErrorKind::AlreadyExists`] says that the object that is there is
-///   durable as well. A put that failed left nothing behind.
+///   durable as well. A put that failed left nothing behind, or the whole object: one that has got
+///   its name keeps it, even where the directory could not be synced.
 /// - There is one writer: the directory is locked (`flock`) for as long as it is open for writing,
 ///   and whoever would open it so as well is refused, unless he takes over a volume that lasts,
 ///   whose writers fence each other. Readers are not.
@@ -63,7 +62,6 @@ struct Shared {
     /// Locked as well, for the writer of a volume that lasts.
     lock_file: Option<LockFile>,
     open_files: OpenFiles,
-    claims: Claims,
 }
 
 impl Drop for Shared {

@@ -49,8 +49,8 @@ pub struct VolumeState {
     pub object_size: u64,
     /// The first epoch of this volume. Those before were another's, at the same place.
     pub first_epoch: u32,
-    /// The epochs of the data stream, ascending: all of them, or, where two checkpoints are kept,
-    /// those from the older one's cut on.
+    /// The epochs of the data stream that have objects, ascending, and the last one: all of them, or,
+    /// where two checkpoints are kept, perhaps only those from the older one's cut on.
     pub epochs: Vec<EpochEnd>,
     /// The checkpoints from which the volume can be opened, the newest last: at most two.
     pub checkpoints: Vec<KeptCheckpoint>,
@@ -112,7 +112,8 @@ pub struct Writer {
     pub machine: String,
     /// The write log in use, if any.
     pub log: Option<LogPlace>,
-    /// Span of the uploads under way.
+    /// Span of the uploads under way: its own, or a larger one of a writer before it that did not
+    /// close the volume.
     pub window: u32,
     /// How it ended, if it did.
     pub close: Option<CloseState>,
@@ -197,17 +198,26 @@ impl Superblock {
         Ok(bytes)
     }
 
-    /// Reads the whole of superblock `number` back.
+    /// Bytes of the superblock with this fixed header.
     ///
     /// # Errors
-    /// What does not check.
-    pub fn decode(bytes: &[u8], number: u64) -> Result<Self, ObjectError> {
-        let claimed = ObjectHeader::claimed_lengths(bytes)?;
+    /// When it is no header of a superblock.
+    pub fn len_of(fixed: &[u8]) -> Result<usize, ObjectError> {
+        let claimed = ObjectHeader::claimed_lengths(fixed)?;
         let header_len = claimed.header_len as usize;
         let lengths = FIXED_HEADER_BYTES..=SUPERBLOCK_BYTES_MAX;
         if !lengths.contains(&header_len) || claimed.data_len != 0 || claimed.entry_count != 0 {
             return Err(ObjectError::Length);
         }
+        Ok(header_len)
+    }
+
+    /// Reads the whole of superblock `number` back.
+    ///
+    /// # Errors
+    /// What does not check.
+    pub fn decode(bytes: &[u8], number: u64) -> Result<Self, ObjectError> {
+        let header_len = Self::len_of(bytes)?;
         let (header, text) = ObjectHeader::decode(bytes, header_len, ObjectKind::Superblock)?;
         if bytes.len() != header_len {
             return Err(ObjectError::ObjectLength {
@@ -299,21 +309,38 @@ impl Superblock {
         if checkpoints.len() > CHECKPOINTS_MAX || !ascending || !persisted {
             return Err(text_error("the checkpoints are out of order"));
         }
-        let listed_from = match checkpoints[..] {
-            [older, _newest] => older.cut.epoch().0,
-            _ => self.state.first_epoch,
-        };
-        match self.state.epochs.first() {
-            Some(first) if first.epoch > listed_from => {
-                Err(text_error("the epochs do not reach back to a checkpoint"))
-            }
-            None if !checkpoints.is_empty() => Err(text_error("checkpoints without epochs")),
-            _ => Ok(()),
+        let mut listed = self.state.epochs.iter().map(|epoch| epoch.epoch);
+        let is_listed = |kept: &KeptCheckpoint| listed.any(|epoch| epoch == kept.cut.epoch().0);
+        // Both are ascending, so the search goes on from where the last one ended, but for two cuts
+        // in one epoch.
+        let mut cuts = checkpoints.clone();
+        cuts.dedup_by_key(|kept| kept.cut.epoch());
+        if !cuts.iter().all(is_listed) {
+            return Err(text_error("the epochs do not reach back to a checkpoint"));
         }
+        Ok(())
     }
 }
 
 impl VolumeState {
+    /// The names of the checkpoints, for people.
+    #[must_use]
+    pub fn checkpoint_names(&self) -> String {
+        let names = self.checkpoints.iter().map(|kept| {
+            let kind = ObjectKind::Checkpoint;
+            let id = kept.object;
+            ObjectName { kind, id }.to_string()
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Largest span of uploads that any writer had under way of whom not everything is known to be
+    /// persisted: how far behind a missing object others may lie.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.writer.as_ref().map_or(1, |writer| writer.window)
+    }
+
     /// The epoch that the next writer claims; nothing when they are used up.
     #[must_use]
     pub fn next_epoch(&self) -> Option<Epoch> {

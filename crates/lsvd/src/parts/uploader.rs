@@ -71,9 +71,14 @@ impl Drop for Uploader {
 }
 
 impl Uploader {
-    /// Works until the queue is closed and everything is stored.
+    /// Works until the queue is closed and everything is stored, or nothing is to be stored any more:
+    /// what a fenced writer would store is of no stream, and nobody would ever remove it. What is under
+    /// way then is given up, the log and its lock with it.
     pub(crate) async fn run(mut self) {
-        self.store_all().await;
+        let over = Box::pin(self.progress.over());
+        match select(over, Box::pin(self.store_all())).await {
+            Either::Left(_) | Either::Right(_) => {}
+        }
         self.progress.complete();
         self.finished = true;
     }
@@ -137,10 +142,6 @@ impl Uploader {
         let mut pause = RETRY_PAUSE_MIN;
         let mut patience = STORE_PATIENCE;
         while let Err(error) = self.attempt(&name, &header, &body, &mut patience).await {
-            // A fenced writer stores nothing more.
-            if self.progress.end().is_some() {
-                return;
-            }
             // Once, not at every attempt: a store that is gone for a day is one piece of news.
             if pause == RETRY_PAUSE_MIN {
                 tracing::warn!(object = name, %error, "an upload failed and is tried again");

@@ -80,9 +80,11 @@ impl CheckpointRequests {
         self.change(|state| state.failing = Some(error));
     }
 
-    /// There are no more checkpoints.
+    /// There are no more checkpoints. The first reason is the one that is told.
     pub fn end(&self, error: Error) {
-        self.change(|state| state.ended = Some(error));
+        self.change(|state| {
+            state.ended.get_or_insert(error);
+        });
     }
 
     /// Nobody will ask any more.

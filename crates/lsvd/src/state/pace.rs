@@ -42,6 +42,11 @@ impl Rate {
     fn add(&mut self, bytes: u64, time: Duration) {
         self.bytes += bytes;
         self.time += time;
+    }
+
+    /// Lets the past count for less. Not between a time and the bytes that came of it: they would
+    /// weigh more than the time.
+    fn fade(&mut self) {
         while self.bytes > SPAN_BYTES {
             self.bytes /= 2;
             self.time /= 2;
@@ -53,7 +58,9 @@ impl Pace {
     /// The log took so long for so many bytes.
     pub fn logged(&self, bytes: u64, time: Duration) {
         if bytes >= LOGGED_BYTES_MIN {
-            self.0.lock().log.add(bytes, time);
+            let mut state = self.0.lock();
+            state.log.fade();
+            state.log.add(bytes, time);
         }
     }
 
@@ -98,7 +105,10 @@ impl State {
     fn count(&mut self, now: Duration) {
         if self.under_way > 0 {
             let time = now.saturating_sub(self.counted);
-            self.store.add(0, time);
+            if !time.is_zero() {
+                self.store.fade();
+                self.store.add(0, time);
+            }
         }
         self.counted = now;
     }

@@ -7,7 +7,7 @@ use futures_util::future::{Either, select};
 
 use super::Volume;
 use crate::bytes::checkpoint::Checkpoint;
-use crate::bytes::superblock::{CHECKPOINTS_MAX, Change, KeptCheckpoint, VolumeState};
+use crate::bytes::superblock::{CHECKPOINTS_MAX, Change, EpochEnd, KeptCheckpoint, VolumeState};
 use crate::doors::runtime::Runtime;
 use crate::parts::checkpoint::{CheckpointObjects, Head, Plan, Writer, is_usable};
 use crate::parts::superblocks::Fence;
@@ -19,10 +19,10 @@ use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
-    CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CHECKPOINT_PART_BYTES, RETRY_PAUSE_MAX,
-    ROLL_FORWARD_OBJECTS_MAX,
+    CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CHECKPOINT_PART_BYTES, EPOCHS_BEHIND_MAX,
+    EPOCHS_KEPT_MAX, RETRY_PAUSE_MAX, ROLL_FORWARD_OBJECTS_MAX, STORE_PATIENCE,
 };
-use crate::words::name::{Epoch, ObjectId};
+use crate::words::name::{Epoch, ObjectId, ObjectKind, ObjectName};
 use crate::words::units::{ObjectSlot, SECTOR_BYTES};
 
 /// Bytes of a checkpoint beside its pieces, roughly, requests included.
@@ -117,6 +117,8 @@ pub(super) struct Kept {
     pub(super) fell_back: bool,
     /// The first epoch of this volume.
     pub(super) first_epoch: Epoch,
+    /// Epochs with objects that the newest superblock lists behind the newest checkpoint.
+    pub(super) epochs_behind: usize,
 }
 
 /// Makes the checkpoints of one opening of a volume.
@@ -137,6 +139,8 @@ pub(super) struct Checkpointer {
     pub(super) cuts: CutCount,
     /// Checkpoint objects that may be there, and are not yet removed.
     pub(super) present: BTreeSet<ObjectId>,
+    /// Data objects that are there and are of no stream.
+    pub(super) strays: BTreeSet<ObjectId>,
     /// Whether those of earlier epochs are among them.
     pub(super) is_listed: bool,
 }
@@ -199,7 +203,9 @@ impl Checkpointer {
         if objects == 0 || self.progress.persisted() <= newest.map(|root| root.cut) {
             return false;
         }
-        if objects >= u64::from(self.options.objects) {
+        if objects >= u64::from(self.options.objects)
+            || self.kept.epochs_behind >= EPOCHS_BEHIND_MAX
+        {
             return true;
         }
         let data = self.objects.stored_sectors(ObjectSlot(before)) * SECTOR_BYTES;
@@ -238,8 +244,8 @@ impl Checkpointer {
         self.note_present(first);
         let root = written?;
 
-        // 3. Nobody took over meanwhile, and the superblock says that it is there.
-        self.check_fence().await?;
+        // 3. The superblock says that it is there; that it could be made proves that nobody took over
+        // before.
         self.name(&root).await?;
         cut.persisted();
         self.kept.roots.push(root);
@@ -285,6 +291,18 @@ impl Checkpointer {
     }
 }
 
+/// Whether a data object of an earlier epoch is certainly of no stream: what a writer stored that had
+/// been taken over, or what lay behind an object that a crash dropped. Epochs before the first that is
+/// listed may have been left out of the list; one behind it that is not listed has no objects.
+fn is_stray(ends: &[EpochEnd], id: ObjectId) -> bool {
+    let epoch = id.epoch().0;
+    let is_reached = ends.first().is_some_and(|first| first.epoch <= epoch);
+    match ends.iter().find(|end| end.epoch == epoch) {
+        Some(end) => end.objects.is_some_and(|objects| id.sequence() >= objects),
+        None => is_reached,
+    }
+}
+
 /// Where a cut divides the stream.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
@@ -307,23 +325,6 @@ async fn persisted(progress: &Progress, runtime: &dyn Runtime, last: ObjectId) -
 }
 
 impl Checkpointer {
-    /// Makes sure that nobody took over before now, however long that takes.
-    async fn check_fence(&self) -> Result<()> {
-        let started = self.store.runtime.now();
-        loop {
-            match self.fence.own().check().await {
-                Err(error) if error.kind() != ErrorKind::Fenced => {
-                    let now = self.store.runtime.now();
-                    if now.saturating_sub(started) >= self.store.retry_timeout {
-                        self.store.requests.fail(error);
-                    }
-                    self.store.runtime.sleep(RETRY_PAUSE_MAX / 10).await;
-                }
-                checked => return checked,
-            }
-        }
-    }
-
     /// Makes the superblock that names the new checkpoint beside the one before it.
     async fn name(&mut self, root: &Checkpoint) -> Result<()> {
         let new = KeptCheckpoint {
@@ -336,8 +337,10 @@ impl Checkpointer {
         let named = kept.clone();
         let change = move |state: &mut VolumeState| {
             state.change = Change::Checkpoint;
-            // The stream is walked from the older one on.
-            if let [older, _newest] = named[..] {
+            // The stream is walked from the older one on, unless both are damaged.
+            if let [older, _newest] = named[..]
+                && state.epochs.len() > EPOCHS_KEPT_MAX
+            {
                 let from = older.cut.epoch().0;
                 state.epochs.retain(|epoch| epoch.epoch >= from);
             }
@@ -357,6 +360,7 @@ impl Checkpointer {
             }
         };
         self.kept.checkpoints = kept;
+        self.kept.epochs_behind = 0;
         Ok(())
     }
 
@@ -375,8 +379,8 @@ impl Checkpointer {
         self.present.extend(ids);
     }
 
-    /// Removes the checkpoint objects that no kept checkpoint needs, behind a fence check. What fails
-    /// is left for the next time.
+    /// Removes the checkpoint objects that no kept checkpoint needs, and the data objects that are of
+    /// no stream, behind a fence check. What fails is left for the next time.
     async fn remove_unneeded(&mut self) -> Result<()> {
         // Without a root it is not known what its checkpoint needs.
         if self.kept.roots.len() < self.kept.checkpoints.len() {
@@ -384,12 +388,7 @@ impl Checkpointer {
         }
         if !self.is_listed && !self.kept.fell_back {
             match self.store.list().await {
-                Ok(listed) => {
-                    let epochs = self.kept.first_epoch..self.next.epoch();
-                    let earlier = listed.into_iter().filter(|id| epochs.contains(&id.epoch()));
-                    self.present.extend(earlier);
-                    self.is_listed = true;
-                }
+                Ok(listed) => self.note_listed(&listed),
                 Err(error) => tracing::warn!(%error, "old checkpoints are left until later"),
             }
         }
@@ -399,10 +398,10 @@ impl Checkpointer {
             needed.extend(root.references());
         }
         let unneeded: Vec<ObjectId> = self.present.difference(&needed).copied().collect();
-        if unneeded.is_empty() {
+        if unneeded.is_empty() && self.strays.is_empty() {
             return Ok(());
         }
-        match self.fence.own().check().await {
+        match self.fence.own().check(STORE_PATIENCE).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
             Err(error) => {
@@ -411,13 +410,42 @@ impl Checkpointer {
             }
         }
         for id in unneeded {
-            match self.store.remove(id).await {
+            match self.store.remove(Checkpoint::name_of(id)).await {
                 Ok(()) => {
                     self.present.remove(&id);
                 }
                 Err(error) => tracing::warn!(%error, "an old checkpoint is left until later"),
             }
         }
+        for id in self.strays.clone() {
+            match self.store.remove(ObjectName::data(id)).await {
+                Ok(()) => {
+                    self.strays.remove(&id);
+                }
+                Err(error) => tracing::warn!(%error, "an object of no stream is left until later"),
+            }
+        }
         Ok(())
+    }
+
+    /// Notes what earlier openings left in the store.
+    fn note_listed(&mut self, listed: &[ObjectName]) {
+        let epochs = self.kept.first_epoch..self.next.epoch();
+        let ends = self.fence.own().epochs();
+        for name in listed
+            .iter()
+            .filter(|name| epochs.contains(&name.id.epoch()))
+        {
+            match name.kind {
+                ObjectKind::Checkpoint => {
+                    self.present.insert(name.id);
+                }
+                ObjectKind::Data if is_stray(&ends, name.id) => {
+                    self.strays.insert(name.id);
+                }
+                ObjectKind::Data | ObjectKind::Superblock => {}
+            }
+        }
+        self.is_listed = true;
     }
 }

@@ -423,6 +423,7 @@ impl Shared {
             next: ObjectId::new(self.epoch, 0).expect("the first number of an epoch"),
             cuts: CutCount::default(),
             present: BTreeSet::new(),
+            strays: BTreeSet::new(),
             is_listed: false,
         };
         self.spawn(checkpointer.run());

@@ -16,7 +16,7 @@ use crate::parts::superblocks::Superblocks;
 use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::WINDOW_MAX;
+use crate::words::limits::READ_ONLY_ATTEMPTS_MAX;
 use crate::words::name::Epoch;
 
 impl Volume {
@@ -39,8 +39,7 @@ impl Volume {
         runtime: Arc<dyn Runtime>,
     ) -> Result<Self> {
         let superblocks = Superblocks::new(Arc::clone(&store), Arc::clone(&runtime));
-        let newest = find(&superblocks, &*store).await?;
-        let start = roll_forward(&store, &runtime, &newest).await?;
+        let start = as_stored(&superblocks, &store, &runtime).await?;
         let refusal = Error::new(
             ErrorKind::ReadOnly,
             format!("the volume in {} is open for reading only", store.url()),
@@ -63,6 +62,29 @@ const NO_WORK: Work = Work {
     retry_timeout: Duration::ZERO,
 };
 
+/// Map and object table as the store has them now. A writer may make checkpoints meanwhile and remove
+/// those from which this began, so what is missing is damage only where no newer superblock is.
+async fn as_stored(
+    superblocks: &Superblocks,
+    store: &Arc<dyn ObjectStore>,
+    runtime: &Arc<dyn Runtime>,
+) -> Result<Start> {
+    let mut newest = find(superblocks, &**store).await?;
+    for _ in 1..READ_ONLY_ATTEMPTS_MAX {
+        let error = match roll_forward(store, runtime, &newest).await {
+            Err(error) if error.kind() == ErrorKind::Damaged => error,
+            rolled => return rolled,
+        };
+        let now = find(superblocks, &**store).await?;
+        if now.number == newest.number {
+            return Err(error);
+        }
+        tracing::info!(%error, "the writer went on meanwhile: begun again");
+        newest = now;
+    }
+    roll_forward(store, runtime, &newest).await
+}
+
 /// Map and object table at the end of the stream as the store has it.
 async fn roll_forward(
     store: &Arc<dyn ObjectStore>,
@@ -84,7 +106,7 @@ async fn roll_forward(
         store: &**store,
         runtime: &**runtime,
         volume: newest.volume,
-        window: WINDOW_MAX,
+        window: newest.state.window(),
         persisted: newest.persisted,
         growing: true,
     };

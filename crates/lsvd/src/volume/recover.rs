@@ -21,8 +21,8 @@ use crate::parts::write_log::{self, LogEnd, RecoveredBatch, WriteLog};
 use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::WINDOW_MAX;
-use crate::words::name::{Epoch, ObjectName};
+use crate::words::limits::{EPOCHS_LEFT_WARNED, EPOCHS_LISTED_MAX, WINDOW_MAX};
+use crate::words::name::{Epoch, ObjectId, ObjectName};
 
 /// Settings of one opening of a volume. [`OpenOptions::new`] gives the defaults.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ impl Volume {
             store: &*store,
             runtime: &*runtime,
             volume: claim.volume,
-            window: WINDOW_MAX,
+            window: newest.state.window(),
             persisted: claim.persisted,
             growing: false,
         };
@@ -274,12 +274,10 @@ async fn claim(
     options: &OpenOptions,
     store: &dyn ObjectStore,
 ) -> Result<(Epoch, Superblock)> {
-    let epoch = newest.state.next_epoch().ok_or_else(|| {
-        let message = format!("the epochs of the volume in {} are used up", store.url());
-        Error::new(ErrorKind::NoSpace, message)
-    })?;
+    let epoch = next_epoch(newest, store)?;
     let mut state = newest.state.clone();
     state.change = Change::Claim;
+    state.epochs = epochs_with_objects(newest);
     state.epochs.push(EpochEnd {
         epoch: epoch.0,
         objects: None,
@@ -291,7 +289,7 @@ async fn claim(
             uuid: log.uuid(),
             path: log.directory().to_owned(),
         }),
-        window: options.window,
+        window: options.window.max(unclosed_window(newest)),
         close: None,
         given_up: given_up(newest, is_own),
     });
@@ -342,6 +340,59 @@ fn tell_loss(claim: &Superblock, end: &End, store: &dyn ObjectStore) {
     );
 }
 
+/// The epoch to claim. The last one that there is stays for the removal.
+fn next_epoch(newest: &Superblock, store: &dyn ObjectStore) -> Result<Epoch> {
+    let full = |what: &str| {
+        let message = format!(
+            "{what} of the volume in {} are used up, so it cannot be opened for writing any more: \
+             open it for reading only (--read-only), copy it to a new one, and remove it",
+            store.url()
+        );
+        Error::new(ErrorKind::NoSpace, message)
+    };
+    let epoch = newest.state.next_epoch();
+    let epoch = epoch.filter(|epoch| epoch.0 < ObjectId::EPOCH_MAX);
+    let epoch = epoch.ok_or_else(|| full("the epochs"))?;
+    let left = ObjectId::EPOCH_MAX - epoch.0;
+    if left < EPOCHS_LEFT_WARNED {
+        let volume = store.url();
+        tracing::warn!(
+            volume,
+            left,
+            "the volume can be opened for writing only so many times more: copy it to a new one"
+        );
+    }
+    if newest.state.epochs.len() >= EPOCHS_LISTED_MAX {
+        return Err(full("the rows for epochs in the superblock"));
+    }
+    Ok(epoch)
+}
+
+/// The epochs of the stream, without that of a claim which nothing followed: it has no objects and
+/// never will. Nobody stores an object before the superblock that fixes the ends behind his claim, and
+/// that would have the number which the next claim takes.
+fn epochs_with_objects(newest: &Superblock) -> Vec<EpochEnd> {
+    let mut epochs = newest.state.epochs.clone();
+    if newest.state.change == Change::Claim {
+        epochs.pop();
+    }
+    epochs
+}
+
+/// The span of the uploads that the writers before may have had under way: a missing object may have
+/// others so far behind it until all that came before is persisted, which a clean close says.
+fn unclosed_window(newest: &Superblock) -> u32 {
+    let is_clean = |writer: &Writer| writer.close == Some(CloseState::Clean);
+    match &newest.state.writer {
+        Some(writer) if !is_clean(writer) => writer.window,
+        _ => 1,
+    }
+}
+
+fn has_objects(epoch: &EpochEnd) -> bool {
+    epoch.objects != Some(0)
+}
+
 /// Says where the epochs before ours end. That it could be created proves that nobody took over, so
 /// all that the store had of the stream is persisted.
 async fn fix_ends(
@@ -352,6 +403,7 @@ async fn fix_ends(
     store: &dyn ObjectStore,
 ) -> Result<Superblock> {
     let mut epochs = end.epochs;
+    epochs.retain(has_objects);
     epochs.push(EpochEnd {
         epoch: start.epoch.0,
         objects: None,

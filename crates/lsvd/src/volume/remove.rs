@@ -1,11 +1,9 @@
-//! Removing a volume for good: a tombstone first, then all that no other writer still looks for.
+//! Removing a volume for good: a tombstone first, then all but the superblocks.
 //!
 //! The tombstone is a claim of the next epoch, so whoever had the volume is fenced before the first
-//! object goes. What stays are the claims, each with the superblock directly before it, and the
-//! tombstone: a writer that was stalled for all that time finds its successor's number taken, and
-//! the next volume at this place counts on from it, so no name is ever used twice.
-
-use std::collections::BTreeSet;
+//! object goes. The superblocks stay, all of them: whoever was stalled for all that time before he
+//! made one, an opener before its claim as well as a writer, finds its number taken; and the next
+//! volume at this place counts on from the tombstone, so no name is ever used twice.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -77,7 +75,6 @@ impl Volume {
         let removal = Removal {
             store: &*store,
             runtime: &*runtime,
-            superblocks: &superblocks,
             tombstone: &tombstone,
         };
         let removed = removal.clear().await?;
@@ -126,14 +123,14 @@ async fn bury(
         let message = format!("the epochs of the volume in {} are used up", store.url());
         Error::new(ErrorKind::NoSpace, message)
     })?;
-    let mut epochs = newest.state.epochs.clone();
-    epochs.push(EpochEnd {
-        epoch: epoch.0,
-        objects: Some(0),
-    });
+    // What the volume was made of is of no interest any more; so it always fits.
     let state = VolumeState {
         change: Change::Tombstone,
-        epochs,
+        epochs: vec![EpochEnd {
+            epoch: epoch.0,
+            objects: Some(0),
+        }],
+        checkpoints: Vec::new(),
         writer: Some(Writer {
             epoch: epoch.0,
             machine: options.machine.clone(),
@@ -163,7 +160,6 @@ async fn bury(
 struct Removal<'a> {
     store: &'a dyn ObjectStore,
     runtime: &'a dyn Runtime,
-    superblocks: &'a Superblocks,
     tombstone: &'a Superblock,
 }
 
@@ -173,8 +169,7 @@ impl Removal<'_> {
     async fn clear(&self) -> Result<Removed> {
         let listed = within(self.runtime, STORE_PATIENCE, self.store, self.store.list());
         let listed = listed.await.map_err(|error| self.failed(error))?;
-        let kept = self.kept_superblocks(&listed).await?;
-        let doomed = listed.iter().filter(|object| self.is_doomed(object, &kept));
+        let doomed = listed.iter().filter(|object| self.is_doomed(object));
         let removed = Removed {
             volume: self.tombstone.volume,
             objects: 0,
@@ -192,47 +187,17 @@ impl Removal<'_> {
             .await
     }
 
-    fn is_doomed(&self, object: &ListedObject, kept: &BTreeSet<u64>) -> bool {
+    fn is_doomed(&self, object: &ListedObject) -> bool {
         let Some(name) = ObjectName::parse(&object.name) else {
             return probe::is_probe(&object.name);
         };
         match name.kind {
-            ObjectKind::Superblock => {
-                let number = name.id.as_u64();
-                number < self.tombstone.number && !kept.contains(&number)
-            }
+            ObjectKind::Superblock => false,
             ObjectKind::Data | ObjectKind::Checkpoint => {
                 let last = self.tombstone.state.epochs.last();
                 last.is_some_and(|last| name.id.epoch().0 <= last.epoch)
             }
         }
-    }
-
-    /// The numbers of all claims and of the superblocks directly before them. One that cannot be
-    /// read may be a claim.
-    async fn kept_superblocks(&self, listed: &[ListedObject]) -> Result<BTreeSet<u64>> {
-        let numbers = listed.iter().filter_map(|object| {
-            let name = ObjectName::parse(&object.name)?;
-            (name.kind == ObjectKind::Superblock).then_some(name.id.as_u64())
-        });
-        let claims = stream::iter(numbers.map(|number| self.is_claim(number)))
-            .buffer_unordered(DELETES_AT_ONCE)
-            .try_collect::<Vec<_>>()
-            .await?;
-        let claims = claims.into_iter().flatten();
-        Ok(claims
-            .flat_map(|claim| [claim.saturating_sub(1), claim])
-            .collect())
-    }
-
-    async fn is_claim(&self, number: u64) -> Result<Option<u64>> {
-        let claim = match self.superblocks.get(number).await {
-            Ok(None) => false,
-            Ok(Some(found)) => matches!(found.state.change, Change::Claim | Change::Tombstone),
-            Err(error) if error.kind() == ErrorKind::Damaged => true,
-            Err(error) => return Err(error),
-        };
-        Ok(claim.then_some(number))
     }
 
     /// Removes one object and says how many bytes that were; nothing where it was gone.

@@ -4,7 +4,7 @@
 use super::checkpoint::{CheckpointOptions, Kept};
 use crate::bytes::data_object::DataHeader;
 use crate::bytes::entry::{Entry, EntryKind};
-use crate::bytes::superblock::{CHECKPOINTS_MAX, EpochEnd, Superblock};
+use crate::bytes::superblock::{EpochEnd, Superblock};
 use crate::parts::checkpoint::{CheckpointObjects, Failure, Loaded};
 use crate::parts::stream::{End, Stream};
 use crate::parts::superblocks::OwnSuperblocks;
@@ -64,7 +64,11 @@ impl Start {
             roots: Vec::new(),
             fell_back,
             first_epoch: Epoch(superblock.state.first_epoch),
+            epochs_behind: 0,
         };
+        let cut = loaded.as_ref().map(|loaded| loaded.root.cut.epoch().0);
+        let epochs = superblock.state.epochs.iter();
+        kept.epochs_behind = epochs.filter(|epoch| Some(epoch.epoch) > cut).count();
         let (map, table) = match loaded {
             Some(loaded) => {
                 let newest = loaded.root.id;
@@ -94,7 +98,9 @@ impl Start {
     }
 
     /// Brings map and object table to the end of the store's stream. The whole of it from the older
-    /// kept checkpoint on is walked, and what is behind the one that was loaded is applied.
+    /// kept checkpoint on is walked, and what is behind the one that was loaded is applied. Where two
+    /// are kept and neither could be loaded, it is walked from its very beginning; that the first
+    /// object there follows none proves that it is the beginning.
     pub(super) async fn roll_forward(
         &mut self,
         stream: &Stream<'_>,
@@ -102,8 +108,9 @@ impl Start {
         epochs: &[EpochEnd],
         kept: &Kept,
     ) -> Result<End> {
+        let is_loaded = !kept.roots.is_empty();
         let older = match superblock.state.checkpoints[..] {
-            [older, _newest] => Some(older.cut),
+            [older, _newest] if is_loaded => Some(older.cut),
             _ => None,
         };
         let cut = kept.roots.last().map(|root| root.cut);
@@ -111,7 +118,19 @@ impl Start {
             Some(cut) if header.id <= cut => Ok(()),
             _ => self.apply(header),
         };
-        let end = stream.read(epochs, older, behind_cut).await?;
+        let end = stream.read(epochs, older, behind_cut).await;
+        let end = end.map_err(|error| {
+            if is_loaded || superblock.state.checkpoints.is_empty() {
+                return error;
+            }
+            let message = format!(
+                "the checkpoints in {} are damaged, and the stream cannot be read from its beginning \
+                 in their place: bring one of them back ({}); nothing was changed",
+                stream.store.url(),
+                superblock.state.checkpoint_names()
+            );
+            Error::new(error.kind(), message).because(error)
+        })?;
         if end.last < cut {
             let message = format!(
                 "the stream of {} ends before the cut of its checkpoint: nothing was changed",
@@ -196,27 +215,29 @@ impl Start {
     }
 }
 
-/// The newest checkpoint that checks, and whether an older one than the newest had to serve. Only
-/// damage makes it serve: one that cannot be read now may well be whole.
+/// The newest checkpoint that checks, if any does, and whether something older than the newest has to
+/// serve. Only damage makes it serve: one that cannot be read now may well be whole.
 async fn newest_checkpoint(
     store: &CheckpointObjects,
     superblock: &Superblock,
 ) -> Result<(Option<Loaded>, bool)> {
     let sectors = superblock.state.size / SECTOR_BYTES;
-    let mut damage = None;
+    let mut fell_back = false;
     for kept in superblock.state.checkpoints.iter().rev() {
         match store.load(*kept, sectors).await {
-            Ok(loaded) => return Ok((Some(loaded), damage.is_some())),
+            Ok(loaded) => return Ok((Some(loaded), fell_back)),
             Err(Failure::Unknown(error)) => return Err(error),
             Err(Failure::Damaged(error)) => {
-                tracing::error!(%error, "a checkpoint is damaged: the one before it is used");
-                damage = Some(error);
+                tracing::error!(%error, "a checkpoint is damaged: what is older is used");
+                fell_back = true;
             }
         }
     }
-    match damage {
-        // Where two are kept, nothing before the older one need be there.
-        Some(error) if superblock.state.checkpoints.len() == CHECKPOINTS_MAX => Err(error),
-        damage => Ok((None, damage.is_some())),
+    if fell_back {
+        tracing::error!(
+            "no checkpoint is left: all data objects are read from the first one on, which may take \
+             long"
+        );
     }
+    Ok((None, fell_back))
 }

@@ -92,15 +92,39 @@ pub const WAITING_IN_MEMORY_CHECK: Duration = Duration::from_millis(20);
 /// out of reach.
 pub const FENCE_CHECK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Longest time that a look in the background is given. It begins with [`STORE_PATIENCE`] and doubles
+/// where that was too short: nothing is persisted without it, so a store that is slow must do. The
+/// answer is small, so there is no reason to wait for it for as long as for an upload.
+pub const FENCE_CHECK_PATIENCE_MAX: Duration = Duration::from_secs(600);
+
 /// How long a writer waits after a look that the store did not answer before it looks again.
 pub const FENCE_CHECK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Most batches that are read back from the log for upload at once, each with memory of its own.
 pub const RESTORE_BUFFERS_MAX: u32 = 4;
 
+/// How often an opening for reading begins anew because the writer has removed what it began from: each
+/// time the writer made two checkpoints meanwhile, so one that never gets through is hopelessly slow.
+pub const READ_ONLY_ATTEMPTS_MAX: u32 = 10;
+
 /// Most data objects that an opening rolls forward, unless it was asked otherwise; a checkpoint is
 /// due before there are so many, as others are stored while it is made.
 pub const ROLL_FORWARD_OBJECTS_MAX: u32 = 2_000;
+
+/// Openings behind the newest checkpoint, each with objects, that make the next one due however few
+/// the objects are: the superblock lists them all.
+pub const EPOCHS_BEHIND_MAX: usize = 64;
+
+/// Epochs with objects that a superblock lists although both its checkpoints are behind them: from the
+/// first one on the whole stream can be read where both are damaged. A row takes some 30 bytes.
+pub const EPOCHS_KEPT_MAX: usize = 2_000;
+
+/// Epochs with objects at which a volume is not opened for writing any more, far below what a
+/// superblock has room for: a removal, and what the last writer has still to say, always fit.
+pub const EPOCHS_LISTED_MAX: usize = 16_384;
+
+/// Epochs that are left when openings begin to warn of their end.
+pub const EPOCHS_LEFT_WARNED: u32 = 1 << 20;
 
 /// Data that is worth a checkpoint, as a multiple of the checkpoint's size.
 pub const CHECKPOINT_DATA_RATIO: u64 = 100;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{CreateOptions, ErrorKind, OpenOptions, Volume};
+use lsvd_sim::disk::MemoryDisk;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::host::{Host, cache, create, options};
+use crate::host::{Host, LOG_BYTES, OBJECT_BYTES, cache, create, options};
 use crate::world::{MIB, read, runtime, wait_for};
 
 fn data_objects(store: &dyn ObjectStore) -> Vec<String> {
@@ -280,6 +282,46 @@ fn a_writer_that_is_taken_over_is_fenced_in_everything() {
 }
 
 /// Without the log, what was not persisted may be gone from some point on, and only that.
+/// Nothing says that it was persisted, but so much was not under way at once: it was there.
+#[test]
+fn a_missing_object_with_more_than_a_window_behind_it_is_damage() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let open = |store: Arc<dyn ObjectStore>| {
+        let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
+        let options = OpenOptions {
+            log_bytes: 4 * LOG_BYTES,
+            take_over: true,
+            ..options()
+        };
+        Volume::open(store, &disk, runtime(), &options)
+    };
+    let volume = open(store.clone()).unwrap();
+    store.fail_next_of("superblock.", Verb::Get, u64::MAX, Fault::Hang);
+    for number in 0..6_u8 {
+        let data = vec![number + 1; usize::try_from(OBJECT_BYTES).unwrap()];
+        volume
+            .write(u64::from(number) * OBJECT_BYTES, &data)
+            .unwrap();
+    }
+    wait_for("six objects", || data_objects(&*memory).len() == 6);
+    let names = data_objects(&*memory);
+    let delete = |name: &str| pollster::block_on(memory.delete(name)).unwrap();
+    delete(&names[5]);
+    delete(&names[2]);
+    let damaged = open(memory.clone()).unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Damaged);
+    assert!(damaged.to_string().contains(&names[2]), "{damaged}");
+    // One behind it may well have been under way with it.
+    delete(&names[4]);
+    let cut = open(memory.clone()).unwrap();
+    assert_eq!(read(&cut, OBJECT_BYTES, 512), [2; 512]);
+    assert_eq!(read(&cut, 2 * OBJECT_BYTES, 512), [0; 512]);
+    store.mend();
+    store.release();
+}
+
 #[test]
 fn a_missing_end_is_cut_and_a_missing_middle_is_damage() {
     let store = Arc::new(MemoryStore::new());

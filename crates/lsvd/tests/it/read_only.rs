@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use lsvd::doors::store::ObjectStore;
 use lsvd::{CreateOptions, ErrorKind, Volume};
-use lsvd_store::{Counting, MemoryStore};
+use lsvd_store::{Counting, Fault, Faulty, MemoryStore, Verb};
 
 use crate::host::open_stored;
-use crate::world::{MIB, read, runtime};
+use crate::world::{MIB, objects_of, read, runtime, wait_for};
 
 fn writer(store: &Arc<MemoryStore>) -> Volume {
     let options = CreateOptions {
@@ -115,4 +115,37 @@ fn damage_is_damage_for_a_reader_too() {
     assert_eq!(reader(store).unwrap_err().kind(), ErrorKind::Damaged);
     let nothing = reader(Arc::new(MemoryStore::new())).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::NotFound);
+}
+
+/// While a reader is stalled the writer makes two checkpoints, and removes the one from which the
+/// reader began.
+#[test]
+fn a_reader_whose_checkpoint_goes_begins_anew() {
+    let memory = Arc::new(MemoryStore::new());
+    let writer = writer(&memory);
+    let step = |n: u8| {
+        writer.write(u64::from(n) * 4096, &[n; 4096]).unwrap();
+        writer.checkpoint().unwrap();
+    };
+    step(1);
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of("ckpt.", Verb::Get, 1, Fault::Hang);
+    let opening = std::thread::spawn({
+        let slow = slow.clone();
+        move || reader(slow)
+    });
+    wait_for("the stall", || slow.hanging() == 1);
+    (2..5).for_each(step);
+    wait_for("the removal", || objects_of(&*memory, "ckpt.").len() == 2);
+    slow.release();
+    let reader = opening.join().unwrap().unwrap();
+    for n in 1..5_u8 {
+        assert_eq!(read(&reader, u64::from(n) * 4096, 4096), [n; 4096]);
+    }
+    // What is missing without anything newer is damage.
+    for name in objects_of(&*memory, "ckpt.") {
+        pollster::block_on(memory.delete(&name)).unwrap();
+    }
+    let damaged = Volume::open_read_only(memory, runtime()).unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Damaged, "{damaged}");
 }

@@ -100,6 +100,27 @@ fn stall(object: &str, verb: Verb) {
     assert_eq!(read(&third, 4096, 512), [4; 512], "{object}");
 }
 
+/// What the writer before stores and flushes until the very moment of the claim is in the stream that
+/// the taker finds.
+#[test]
+fn a_taker_that_was_stalled_at_its_claim_sees_what_was_flushed_meanwhile() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let first = open(memory.clone(), &MemoryDisk::new(512)).unwrap();
+    let slow = Arc::new(Faulty::new(memory));
+    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
+    let taker = std::thread::spawn({
+        let slow = slow.clone();
+        move || open(slow, &MemoryDisk::new(512))
+    });
+    wait_for("the stall", || slow.hanging() > 0);
+    first.write(0, &[1; 512]).unwrap();
+    first.flush().unwrap();
+    slow.release();
+    let second = taker.join().unwrap().unwrap();
+    assert_eq!(read(&second, 0, 512), [1; 512]);
+}
+
 #[test]
 fn stalled_at_its_claim() {
     stall("superblock.00000001", Verb::Put);

@@ -65,6 +65,13 @@ pub(crate) fn objects(store: &dyn ObjectStore) -> BTreeMap<u64, ObjectName> {
     names.map(|name| (name.id.as_u64(), name)).collect()
 }
 
+/// The names in a store that begin so, in no order.
+pub(crate) fn objects_of(store: &dyn ObjectStore, prefix: &str) -> Vec<String> {
+    let listed = pollster::block_on(store.list()).unwrap();
+    let names = listed.into_iter().map(|object| object.name);
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
 pub(crate) fn get(store: &dyn ObjectStore, name: ObjectName) -> Vec<u8> {
     pollster::block_on(store.get(&name.to_string()))
         .unwrap()

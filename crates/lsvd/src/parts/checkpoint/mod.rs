@@ -17,7 +17,7 @@ use crate::state::checkpoint_requests::CheckpointRequests;
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
-use crate::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
+use crate::words::name::{ObjectId, ObjectName, VolumeUuid};
 
 pub(crate) use load::{Failure, Loaded};
 pub(crate) use plan::{Plan, is_usable};
@@ -102,27 +102,26 @@ impl CheckpointObjects {
         }
     }
 
-    /// The checkpoint objects that are there.
+    /// The objects that are there, of all kinds.
     ///
     /// # Errors
     /// The store's.
-    pub(crate) async fn list(&self) -> Result<Vec<ObjectId>> {
+    pub(crate) async fn list(&self) -> Result<Vec<ObjectName>> {
         let list = self.store.list();
         let listed = within(&*self.runtime, STORE_PATIENCE, &*self.store, list).await;
-        let listed = listed.map_err(|error| self.failed("list", "ckpt.*", error))?;
+        let listed = listed.map_err(|error| self.failed("list", "the objects", error))?;
         let names = listed
             .iter()
             .filter_map(|object| ObjectName::parse(&object.name));
-        let checkpoints = names.filter(|name| name.kind == ObjectKind::Checkpoint);
-        Ok(checkpoints.map(|name| name.id).collect())
+        Ok(names.collect())
     }
 
     /// Removes an object, if it is there.
     ///
     /// # Errors
     /// The store's.
-    pub(crate) async fn remove(&self, id: ObjectId) -> Result<()> {
-        let name = Checkpoint::name_of(id).to_string();
+    pub(crate) async fn remove(&self, name: ObjectName) -> Result<()> {
+        let name = name.to_string();
         let delete = self.store.delete(&name);
         match within(&*self.runtime, STORE_PATIENCE, &*self.store, delete).await {
             Err(error) if error.kind() != StoreErrorKind::NotFound => {

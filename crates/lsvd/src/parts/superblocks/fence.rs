@@ -14,7 +14,10 @@ use crate::state::batch::Batcher;
 use crate::state::progress::Progress;
 use crate::sync::{Arc, Mutex};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{FENCE_CHECK_MAX, FENCE_CHECK_PATIENCE, FENCE_CHECK_PAUSE};
+use crate::words::limits::{
+    FENCE_CHECK_MAX, FENCE_CHECK_PATIENCE, FENCE_CHECK_PATIENCE_MAX, FENCE_CHECK_PAUSE,
+    STORE_PATIENCE,
+};
 use crate::words::name::ObjectId;
 
 /// The checks of one writer.
@@ -26,7 +29,7 @@ pub(crate) struct Fence {
     /// Accepts nothing more once this writer is fenced.
     batcher: Arc<Batcher>,
     state: Mutex<State>,
-    /// Held by who checks: those who come meanwhile use the outcome.
+    /// Held by the flush that checks: those that come meanwhile use the outcome.
     checking: tokio::sync::Mutex<()>,
     fenced: OnceLock<Error>,
     /// How long checks fail before what waits for them fails.
@@ -40,10 +43,36 @@ const CHECK: u64 = u64::MAX - 1;
 struct State {
     /// When the last check that passed began.
     passed: Duration,
-    /// When the last check that the store did not answer began, if it was after that.
+    /// When the last check that the store did not answer began.
     unanswered: Option<Duration>,
     /// When the persisted point last moved, since the Unix epoch.
     persisted_at: Option<Duration>,
+}
+
+impl State {
+    fn was_unanswered(&mut self, began: Duration) {
+        self.unanswered = self.unanswered.max(Some(began));
+    }
+}
+
+/// Dropped when the checks end other than by themselves: whoever waits for something to be persisted,
+/// or for room that only this makes, would wait for ever.
+struct Ending<'a> {
+    fence: &'a Fence,
+    by_itself: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if self.by_itself {
+            return;
+        }
+        let message = "the volume's background work ended before everything was persisted: its \
+                       runtime was shut down, or a task of it panicked";
+        let error = Error::new(ErrorKind::Unavailable, message);
+        self.fence.progress.ended(error);
+        self.fence.batcher.wake_waiting();
+    }
 }
 
 impl Fence {
@@ -88,21 +117,34 @@ impl Fence {
     }
 
     /// Makes sure that a check passed that began less than [`FENCE_CHECK_MAX`] ago, unless the store
-    /// cannot be asked or nothing is at risk.
+    /// cannot be asked or nothing is at risk. A store that does not answer within
+    /// [`FENCE_CHECK_PATIENCE`] cannot be asked.
     pub(crate) async fn passed_lately(&self) -> Result<()> {
         self.refuse_fenced()?;
         if !self.progress.is_at_risk() || self.is_known_lately() {
             return Ok(());
         }
+        let began = self.runtime.now();
+        let looked = Box::pin(self.look());
+        let patience = self.runtime.sleep(FENCE_CHECK_PATIENCE);
+        match select(looked, patience).await {
+            Either::Left((Err(error), _)) if error.kind() == ErrorKind::Fenced => Err(error),
+            // The log keeps what was written until the store can be asked again.
+            Either::Left(_) => self.refuse_fenced(),
+            Either::Right(_) => {
+                self.state.lock().was_unanswered(began);
+                self.refuse_fenced()
+            }
+        }
+    }
+
+    /// One check for all flushes that want one.
+    async fn look(&self) -> Result<()> {
         let _turn = self.checking.lock().await;
         if self.is_known_lately() {
-            return self.refuse_fenced();
+            return Ok(());
         }
-        match self.check().await {
-            Err(error) if error.kind() == ErrorKind::Fenced => Err(error),
-            // The log keeps what was written until the store can be asked again.
-            Ok(()) | Err(_) => Ok(()),
-        }
+        self.check(STORE_PATIENCE).await
     }
 
     fn is_known_lately(&self) -> bool {
@@ -114,16 +156,22 @@ impl Fence {
     /// Checks whenever there is something to persist, and often enough while anything is at risk,
     /// until everything ended or this writer is fenced.
     pub(crate) async fn run(self: Arc<Self>) {
+        let mut ending = Ending {
+            fence: &self,
+            by_itself: false,
+        };
+        let mut patience = STORE_PATIENCE;
         let mut failing_since = None;
         loop {
             self.progress.at_risk().await;
             self.progress.see(self.runtime.now());
             let Some(answered) = self.next().await else {
-                return;
+                break;
             };
-            let turn = self.checking.lock().await;
-            let checked = self.check().await;
-            drop(turn);
+            let began = self.runtime.now();
+            let checked = self.check(patience).await;
+            let now = self.runtime.now();
+            let took = now.saturating_sub(began);
             match checked {
                 Ok(()) => {
                     if failing_since.take().is_some() {
@@ -133,21 +181,29 @@ impl Fence {
                         self.progress.persist(answered);
                         self.state.lock().persisted_at = Some(self.runtime.wall_clock());
                     }
+                    if took < STORE_PATIENCE {
+                        patience = STORE_PATIENCE;
+                    }
                 }
-                Err(error) if error.kind() == ErrorKind::Fenced => return,
+                Err(error) if error.kind() == ErrorKind::Fenced => break,
                 Err(error) => {
-                    let now = self.runtime.now();
-                    let since = *failing_since.get_or_insert(now);
-                    if since == now {
+                    if failing_since.is_none() {
                         tracing::warn!(%error, "cannot see whether another writer took over");
                     }
+                    // From the beginning of the check on: one that is not answered fails late.
+                    let since = *failing_since.get_or_insert(began);
                     if now.saturating_sub(since) >= self.retry_timeout {
                         self.progress.stuck(CHECK, error);
+                        self.batcher.wake_waiting();
+                    }
+                    if took >= patience {
+                        patience = (patience * 2).min(FENCE_CHECK_PATIENCE_MAX);
                     }
                     self.pause().await;
                 }
             }
         }
+        ending.by_itself = true;
     }
 
     /// Waits until a check is due, and gives what it would persist; nothing when all is over.
@@ -162,35 +218,20 @@ impl Fence {
         }
     }
 
-    /// One check, by whoever holds the turn.
-    async fn check(&self) -> Result<()> {
+    /// One check, in which each request to the store is given `patience`.
+    async fn check(&self, patience: Duration) -> Result<()> {
         self.refuse_fenced()?;
         let began = self.runtime.now();
-        let checked = Box::pin(self.own.check());
-        let patience = self.runtime.sleep(FENCE_CHECK_PATIENCE);
-        let checked = match select(checked, patience).await {
-            Either::Left((checked, _)) => checked,
-            Either::Right(_) => {
-                let message = "the store did not say in time whether another writer took over";
-                Err(Error::new(ErrorKind::Unavailable, message))
-            }
-        };
-        match checked {
+        let checked = self.own.check(patience).await;
+        match &checked {
             Ok(()) => {
                 let mut state = self.state.lock();
-                state.passed = began;
-                state.unanswered = None;
-                Ok(())
+                state.passed = state.passed.max(began);
             }
-            Err(error) => {
-                if error.kind() == ErrorKind::Fenced {
-                    self.fence(&error);
-                } else {
-                    self.state.lock().unanswered = Some(began);
-                }
-                Err(error)
-            }
+            Err(error) if error.kind() == ErrorKind::Fenced => self.fence(error),
+            Err(_) => self.state.lock().was_unanswered(began),
         }
+        checked
     }
 
     /// From now on nothing is read, written, flushed or stored.

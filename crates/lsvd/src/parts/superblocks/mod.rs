@@ -8,8 +8,12 @@
 mod fence;
 mod own;
 
+use std::ops::Range;
+use std::time::Duration;
+
 use ::bytes::Bytes;
 
+use crate::bytes::object_header::{FIXED_HEADER_BYTES, ObjectError};
 use crate::bytes::superblock::{Superblock, VolumeState};
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
@@ -66,8 +70,8 @@ impl Superblocks {
         };
         let Some(newest) = self.get(listed).await? else {
             let message = format!(
-                "{} lists {} and does not have it: superblocks are never removed, so the volume is \
-                 damaged; check the store, then `lsvd check --repair`",
+                "{} lists {} and does not have it: superblocks are never removed, so somebody or \
+                 something else has; bring it back from a copy of the store",
                 self.store.url(),
                 Superblock::name_of(listed)
             );
@@ -106,24 +110,60 @@ impl Superblocks {
     /// # Errors
     /// The store's, and [`ErrorKind::Damaged`] where it does not check.
     pub(crate) async fn get(&self, number: u64) -> Result<Option<Superblock>> {
-        let name = Superblock::name_of(number).to_string();
-        let request = self.store.get(&name);
-        let got = within(&*self.runtime, STORE_PATIENCE, &*self.store, request).await;
-        let bytes = match got {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.failed("read", error)),
+        self.get_within(number, STORE_PATIENCE).await
+    }
+
+    /// The same with `patience` for each request.
+    async fn get_within(&self, number: u64, patience: Duration) -> Result<Option<Superblock>> {
+        let Some(fixed) = self
+            .part(number, 0..FIXED_HEADER_BYTES as u64, patience)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let len = Superblock::len_of(&fixed).map_err(|error| self.unreadable(number, error))?;
+        let Some(bytes) = self.part(number, 0..len as u64, patience).await? else {
+            return Ok(None);
         };
         Superblock::decode(&bytes, number)
             .map(Some)
-            .map_err(|error| {
-                let message = format!(
-                    "{name} in {} does not check; it is the newest word on who may write, so the \
-                     volume stays closed until `lsvd check --repair` has written a higher one",
-                    self.store.url()
-                );
-                Error::new(ErrorKind::Damaged, message).because(error)
-            })
+            .map_err(|error| self.unreadable(number, error))
+    }
+
+    async fn part(
+        &self,
+        number: u64,
+        range: Range<u64>,
+        patience: Duration,
+    ) -> Result<Option<Bytes>> {
+        let name = Superblock::name_of(number).to_string();
+        let request = self.store.get_range(&name, range);
+        match within(&*self.runtime, patience, &*self.store, request).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => match error.kind() {
+                StoreErrorKind::NotFound => Ok(None),
+                StoreErrorKind::Truncated => Err(self.unreadable(number, ObjectError::Length)),
+                _ => Err(self.failed("read", error)),
+            },
+        }
+    }
+
+    /// A superblock that is there and says nothing that this program understands.
+    fn unreadable(&self, number: u64, error: ObjectError) -> Error {
+        let name = Superblock::name_of(number);
+        let place = self.store.url();
+        let message = if let ObjectError::Version(version) = error {
+            format!(
+                "{name} in {place} is of format version {version}, which this program does not know: \
+                 use the program that wrote it, or a later one"
+            )
+        } else {
+            format!(
+                "{name} in {place} does not check; it is the newest word on who may write, so the \
+                 volume stays closed: bring it back from a copy of the store"
+            )
+        };
+        Error::new(ErrorKind::Damaged, message).because(error)
     }
 
     /// Makes the superblock that follows `newest` with `state`, or the first of all.
@@ -184,7 +224,8 @@ impl Superblocks {
     }
 
     /// Whether nobody took over since `own`, the highest number known to be ours; `outstanding` is
-    /// a creation of ours whose answer was lost. Gives what is the newest of ours now.
+    /// a creation of ours whose answer was lost. Gives what is the newest of ours now. Each request
+    /// is given `patience`.
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`], naming who took over; the store's where it is not known.
@@ -192,11 +233,12 @@ impl Superblocks {
         &self,
         own: &Superblock,
         outstanding: Option<&Superblock>,
+        patience: Duration,
     ) -> Result<Superblock> {
         let mut own = own.clone();
         loop {
             let number = next_number(&own)?;
-            match self.get(number).await? {
+            match self.get_within(number, patience).await? {
                 None => return Ok(own),
                 Some(next) if outstanding.is_some_and(|ours| ours.write_id == next.write_id) => {
                     own = next;

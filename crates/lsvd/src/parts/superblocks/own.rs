@@ -3,8 +3,10 @@
 //! There is one creation outstanding at most. It is tried, always with the same bytes, until it is
 //! known what became of it; whoever wanted it may have gone away meanwhile.
 
+use std::time::Duration;
+
 use super::{Creation, Superblocks, fenced};
-use crate::bytes::superblock::{Superblock, VolumeState};
+use crate::bytes::superblock::{EpochEnd, Superblock, VolumeState};
 use crate::doors::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -45,6 +47,11 @@ impl OwnSuperblocks {
                 outstanding,
             }),
         }
+    }
+
+    /// The epochs that the newest one lists.
+    pub(crate) fn epochs(&self) -> Vec<EpochEnd> {
+        self.state.lock().newest.state.epochs.clone()
     }
 
     /// Makes the next superblock, and tries for as long as it takes: the newest with `change`, and
@@ -95,17 +102,21 @@ impl OwnSuperblocks {
         }
     }
 
-    /// The fence check: what was answered before it began is persisted when it passes.
+    /// The fence check: what was answered before it began is persisted when it passes. Each request
+    /// to the store is given `patience`.
     ///
     /// # Errors
     /// [`ErrorKind::Fenced`], naming who took over; the store's where it is not known.
-    pub(crate) async fn check(&self) -> Result<()> {
+    pub(crate) async fn check(&self, patience: Duration) -> Result<()> {
         loop {
             let State {
                 newest,
                 outstanding,
             } = self.state.lock().clone();
-            let checked = self.superblocks.check_fence(&newest, outstanding.as_ref());
+            let outstanding_now = outstanding.as_ref();
+            let checked = self
+                .superblocks
+                .check_fence(&newest, outstanding_now, patience);
             match checked.await {
                 Ok(newest) => {
                     self.adopt(newest);

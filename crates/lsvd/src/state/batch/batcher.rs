@@ -383,6 +383,11 @@ impl Batcher {
     pub fn fail(&self, error: Error) {
         self.state.lock().failed.get_or_insert(error);
         self.changed.notify();
+        self.wake_waiting();
+    }
+
+    /// Has those who wait for room look again: at whether there is some, or why there will be none.
+    pub fn wake_waiting(&self) {
         self.pool.returned().notify();
     }
 
@@ -398,6 +403,7 @@ impl Batcher {
             state.last
         };
         self.changed.notify();
+        self.wake_waiting();
         last
     }
 

@@ -1,0 +1,155 @@
+//! Checkpoints that are made while writers go on.
+
+use std::sync::Arc;
+
+use lsvd::bytes::checkpoint::{Checkpoint, Form};
+use lsvd::doors::store::ObjectStore;
+use lsvd::words::name::{Epoch, ObjectId};
+use lsvd::{CheckpointOptions, ErrorKind, OpenOptions, Volume};
+use lsvd_store::{Fault, Faulty, Verb};
+
+use super::{
+    SIZE, assert_disk, created, created_of, flip, needed, open, open_with, present, root,
+    superblock, try_open,
+};
+use crate::host::open_fresh;
+use crate::world::{MIB, read, runtime, wait_for};
+
+/// Writers, and discards of everything, go on while one checkpoint after the other is made; each is
+/// opened at its cut by a copy of the store that has nothing behind it.
+#[test]
+fn checkpoints_beside_writers_are_a_state_of_the_stream() {
+    let store = created();
+    let volume = try_open(store.clone(), 3).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..3_u64 {
+            let volume = volume.clone();
+            scope.spawn(move || {
+                for n in 0..400_u64 {
+                    let at = (n * 7919 + thread * 104_729) % (SIZE / 512 - 64) * 512;
+                    let byte = u8::try_from((n * 3 + thread) % 255).unwrap() + 1;
+                    if n % 97 == 96 {
+                        volume.discard(0, SIZE).unwrap();
+                    } else {
+                        volume.write(at, &vec![byte; 512 * 40]).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    volume.flush().unwrap();
+    wait_for("two checkpoints", || {
+        superblock(&store).state.checkpoints.len() == 2
+    });
+    let state = read(&volume, 0, usize::try_from(SIZE).unwrap());
+    drop(volume);
+    assert_disk(&open(&store), &state);
+    // The same from the very beginning: the checkpoints hold what the objects say.
+    assert!(crate::world::replay_stream(&*store, SIZE) == state);
+}
+
+/// So few bytes that every checkpoint has parts, and writers wait for it all the time.
+const TIGHT: CheckpointOptions = CheckpointOptions {
+    objects: 9,
+    copied_bytes: 300,
+    part_bytes: 4 << 10,
+};
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let store = created();
+    for (objects, part_bytes) in [(0, 4 << 10), (1, 4095), (1, (64 << 20) + 1)] {
+        let options = CheckpointOptions {
+            objects,
+            part_bytes,
+            ..TIGHT
+        };
+        let refused = open_with(store.clone(), options).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+/// A volume that has room for so many extents that a walk of it is in several steps.
+const LARGE: u64 = 64 * MIB;
+
+/// Random sectors of the whole volume, so that every region has many extents.
+fn scatter(volume: &Volume, writes: u64, seed: u64) {
+    for n in 0..writes {
+        let sector = (n * 7919 + seed * 31).wrapping_mul(0x9e37_79b9_7f4a_7c15) % (LARGE / 512);
+        let byte = u8::try_from((n + seed) % 255).unwrap() + 1;
+        volume.write(sector * 512, &[byte; 512]).unwrap();
+    }
+}
+
+/// Parts are stored as soon as they are full, and the root names them.
+#[test]
+fn a_checkpoint_larger_than_a_part_is_in_parts() {
+    let store = created_of(LARGE);
+    let options = CheckpointOptions {
+        objects: u32::MAX,
+        ..TIGHT
+    };
+    let volume = open_with(store.clone(), options).unwrap();
+    std::thread::scope(|scope| {
+        for seed in 0..3 {
+            let volume = &volume;
+            scope.spawn(move || scatter(volume, 30_000, seed));
+        }
+    });
+    volume.checkpoint().unwrap();
+    let newest = root(&store, 0);
+    assert!(newest.references().len() > 2, "{:?}", newest.references());
+    for part in newest.references() {
+        let name = Checkpoint::name_of(part).to_string();
+        let bytes = pollster::block_on(store.get(&name)).unwrap();
+        let part = Checkpoint::decode_object(&bytes, newest.volume, part).unwrap();
+        assert_eq!(part.form, Form::Part);
+    }
+    wait_for("the removal", || present(&store) == needed(&store));
+    let state = read(&volume, 0, usize::try_from(LARGE).unwrap());
+    drop(volume);
+    // A damaged part is as a damaged root.
+    let part = Checkpoint::name_of(newest.references()[1]).to_string();
+    let volume = open(&store);
+    assert_disk(&volume, &state);
+    drop(volume);
+    flip(&store, &part, 8 * 1000);
+    assert_disk(&open(&store), &state);
+    assert!(crate::world::replay_stream(&*store, LARGE) == state);
+}
+
+/// Writers that wait for a checkpoint do not wait for ever for the store: it is given up then.
+#[test]
+fn a_checkpoint_that_the_store_does_not_take_is_given_up_when_writers_wait() {
+    let memory = created_of(LARGE);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let options = OpenOptions {
+        checkpoint: CheckpointOptions {
+            objects: u32::MAX,
+            ..TIGHT
+        },
+        ..OpenOptions::new("this machine")
+    };
+    // Not hastily: a store that does not answer has longer than writers who wait.
+    let volume = open_fresh(store.clone(), runtime(), options).unwrap();
+    scatter(&volume, 90_000, 0);
+    volume.flush().unwrap();
+    let epoch = superblock(&memory).state.epochs.last().unwrap().epoch;
+    for sequence in 0..2_u64 {
+        let id = ObjectId::new(Epoch(epoch), sequence).unwrap();
+        let name = Checkpoint::name_of(id).to_string();
+        store.fail_next_of(&name, Verb::Put, 1, Fault::Hang);
+    }
+    let asking = {
+        let volume = volume.clone();
+        std::thread::spawn(move || volume.checkpoint())
+    };
+    wait_for("a part that hangs", || store.hanging() > 0);
+    scatter(&volume, 500, 9);
+    let given_up = asking.join().unwrap().unwrap_err();
+    assert!(given_up.to_string().contains("given up"), "{given_up}");
+    wait_for("the next attempt", || volume.checkpoint().is_ok());
+    let state = read(&volume, 0, usize::try_from(LARGE).unwrap());
+    drop(volume);
+    assert_disk(&open(&memory), &state);
+}

@@ -1,0 +1,161 @@
+//! The look at whether another writer took over: a slow store, one that answers everything else, and
+//! what a writer does that was taken over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lsvd::doors::disk::LocalDisk;
+use lsvd::doors::runtime::Runtime;
+use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd::{ErrorKind, OpenOptions, Volume};
+use lsvd_sim::disk::MemoryDisk;
+use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
+
+use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
+use crate::world::{Hasty, objects_of, read, runtime, wait_for};
+
+fn hasty() -> Arc<dyn Runtime> {
+    Arc::new(Hasty(runtime()))
+}
+
+fn open(store: Arc<dyn ObjectStore>, disk: &MemoryDisk, runtime: Arc<dyn Runtime>) -> Volume {
+    let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
+    let options = OpenOptions {
+        log_bytes: LOG_BYTES,
+        take_over: true,
+        ..OpenOptions::new("this machine")
+    };
+    Volume::open(store, &disk, runtime, &options).unwrap()
+}
+
+/// Place of the n-th object's worth of data.
+fn place(n: u64) -> u64 {
+    n % 64 * OBJECT_BYTES
+}
+
+fn content(n: u64) -> Vec<u8> {
+    vec![u8::try_from(n % 251).unwrap() + 1; usize::try_from(OBJECT_BYTES).unwrap()]
+}
+
+/// Reads that take longer than a flush waits for one must do for what is persisted in the
+/// background: nothing is given up that would have been answered.
+#[test]
+fn a_store_with_slow_reads_takes_more_than_the_log_holds() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let slow = Latency::new(memory, hasty()).reads("20s".parse().unwrap());
+    let volume = open(Arc::new(slow), &MemoryDisk::new(512), hasty());
+    for n in 0..40 {
+        volume.write(place(n), &content(n)).unwrap();
+    }
+    const { assert!(40 * OBJECT_BYTES > 3 * LOG_BYTES) };
+    volume.flush().unwrap();
+    wait_for("everything to be persisted", || {
+        volume.status().at_risk_bytes == 0
+    });
+}
+
+/// What waits for room in the log learns that only the look fails, and goes on when it passes again.
+#[test]
+fn writers_that_wait_for_room_fail_when_only_the_look_fails() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let volume = open(store.clone(), &MemoryDisk::new(512), hasty());
+    let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+    store.fail_next_of("superblock.", Verb::Get, u64::MAX, refuse);
+    let writer = thread::spawn({
+        let volume = volume.clone();
+        move || (0..64).find_map(|n| volume.write(place(n), &content(n)).err())
+    });
+    wait_for("the writer's end", || writer.is_finished());
+    let error = writer.join().unwrap().expect("the log is full");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    volume.flush().unwrap();
+    store.mend();
+    wait_for("the drain", || volume.status().at_risk_bytes == 0);
+    volume.write(0, &[9; 512]).unwrap();
+    assert_eq!(read(&volume, 0, 512), [9; 512]);
+}
+
+#[test]
+fn a_close_ends_the_wait_for_room() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let volume = open(store.clone(), &MemoryDisk::new(512), runtime());
+    store.fail_next_of("data.", Verb::Put, u64::MAX, Fault::Hang);
+    let written = Arc::new(AtomicU64::new(0));
+    let writer = thread::spawn({
+        let (volume, written) = (volume.clone(), Arc::clone(&written));
+        move || {
+            (0..64).find_map(|n| {
+                written.store(n, Ordering::SeqCst);
+                volume.write(place(n), &content(n)).err()
+            })
+        }
+    });
+    let mut before = 0;
+    wait_for("the writer to wait", || {
+        thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut before, written.load(Ordering::SeqCst)) == before && before > 0
+    });
+    let closer = thread::spawn({
+        let volume = volume.clone();
+        move || volume.close()
+    });
+    wait_for("the writer's end", || writer.is_finished());
+    assert!(volume.status().error.is_none(), "the store was given up");
+    let error = writer.join().unwrap().expect("there was no room");
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    store.mend();
+    store.release();
+    closer.join().unwrap().unwrap();
+}
+
+/// A writer that was taken over has a backlog that nobody wants, and a log that somebody may want.
+#[test]
+fn a_fenced_writer_stores_nothing_more_and_lets_go_of_its_log() {
+    for is_mended in [false, true] {
+        let memory = Arc::new(MemoryStore::new());
+        create(&memory);
+        let store = Arc::new(Faulty::new(memory.clone()));
+        let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+        store.fail_next_of("data.", Verb::Put, u64::MAX, refuse);
+        let disk = MemoryDisk::new(512);
+        let first = open(store.clone(), &disk, hasty());
+        for n in 0..5 {
+            first.write(place(n), &content(n)).unwrap();
+        }
+        let second = open(memory.clone(), &MemoryDisk::new(512), runtime());
+        wait_for("the fence", || first.status().fenced);
+        if is_mended {
+            store.mend();
+        }
+        drop(first);
+        wait_for("the release of the log", || disk.open().is_ok());
+        assert_eq!(objects_of(&*memory, "data.").len(), 0);
+        second.write(0, &[2; 512]).unwrap();
+        second.close().unwrap();
+        assert_eq!(objects_of(&*memory, "data.").len(), 1);
+    }
+}
+
+/// The look in the background hangs, and the last one that passed is long ago: the flush looks itself.
+#[test]
+fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let first = open(store.clone(), &MemoryDisk::new(512), hasty());
+    let _second = open(memory, &MemoryDisk::new(512), runtime());
+    // More than ten seconds, in which it has nothing to do.
+    thread::sleep(Duration::from_millis(150));
+    store.fail_next_of("superblock.", Verb::Get, 1, Fault::Hang);
+    first.write(0, &[1; 512]).unwrap();
+    wait_for("the look in the background", || store.hanging() == 1);
+    let fenced = first.flush().unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+}

@@ -1,0 +1,132 @@
+//! Creations that were given up and arrive all the same, when nobody waits for them any more: of an
+//! object, of a claim, of what a claim is followed by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsvd::doors::disk::LocalDisk;
+use lsvd::doors::store::{ObjectStore, StoreError, StoreErrorKind};
+use lsvd::{ErrorKind, FlushTarget, OpenOptions, Volume};
+use lsvd_sim::disk::MemoryDisk;
+use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
+
+use crate::host::{LOG_BYTES, create};
+use crate::world::{objects_of, read, runtime, wait_for};
+
+fn open(store: Arc<dyn ObjectStore>) -> lsvd::Result<Volume> {
+    let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
+    let options = OpenOptions {
+        take_over: true,
+        flush: FlushTarget::Store,
+        log_bytes: LOG_BYTES,
+        seal_timeout: Duration::from_millis(20),
+        ..OpenOptions::new("a machine")
+    };
+    Volume::open(store, &disk, runtime(), &options)
+}
+
+fn created() -> (Arc<MemoryStore>, Arc<Faulty>) {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    (memory, store)
+}
+
+fn arrive(store: &Faulty) -> Vec<Result<(), StoreErrorKind>> {
+    let answers = pollster::block_on(store.arrive());
+    let kind = |error: StoreError| error.kind();
+    answers
+        .into_iter()
+        .map(|answer| answer.map_err(kind))
+        .collect()
+}
+
+const TAKEN: Result<(), StoreErrorKind> = Err(StoreErrorKind::AlreadyExists);
+
+/// The uploads of a writer that was taken over arrive behind the end that its successor has fixed,
+/// where the successor has no objects of its own yet and where it has.
+#[test]
+fn objects_that_come_behind_the_end_are_of_no_stream() {
+    let (memory, store) = created();
+    let first = open(store.clone()).unwrap();
+    first.write(0, &[1; 512]).unwrap();
+    first.flush().unwrap();
+    store.fail_next_of("data.", Verb::Put, u64::MAX, Fault::Late);
+    first.write(0, &[2; 512]).unwrap();
+    wait_for("the upload", || store.late() > 0);
+    let second = open(memory.clone()).unwrap();
+    assert_eq!(arrive(&store)[0], Ok(()));
+    assert_eq!(objects_of(&*memory, "data.").len(), 2);
+    assert_eq!(read(&second, 0, 512), [1; 512]);
+    let third = open(memory.clone()).unwrap();
+    assert_eq!(read(&third, 0, 512), [1; 512]);
+    third.write(512, &[3; 512]).unwrap();
+    third.flush().unwrap();
+    drop((first, second, third));
+    let fourth = open(memory).unwrap();
+    assert_eq!(read(&fourth, 0, 512), [1; 512]);
+    assert_eq!(read(&fourth, 512, 512), [3; 512]);
+}
+
+/// An upload that was repeated arrives twice.
+#[test]
+fn an_upload_that_was_repeated_meanwhile_changes_nothing() {
+    let (memory, store) = created();
+    let volume = open(store.clone()).unwrap();
+    store.fail_next_of("data.", Verb::Put, 1, Fault::Late);
+    volume.write(0, &[1; 512]).unwrap();
+    volume.flush().unwrap();
+    assert_eq!(arrive(&store), [TAKEN]);
+    volume.close().unwrap();
+    assert_eq!(read(&open(memory).unwrap(), 0, 512), [1; 512]);
+}
+
+/// Whoever gave up his claim has none when it arrives behind another's, and locks nobody out when it
+/// arrives first.
+#[test]
+fn a_claim_whose_owner_is_gone_hurts_nobody() {
+    for comes_first in [false, true] {
+        let (memory, store) = created();
+        store.fail_next_of("superblock.", Verb::Put, 1, Fault::Late);
+        let given_up = open(store.clone()).unwrap_err();
+        assert_eq!(given_up.kind(), ErrorKind::Unavailable, "{given_up}");
+        if comes_first {
+            assert_eq!(arrive(&store), [Ok(())]);
+        }
+        let volume = open(memory.clone()).unwrap();
+        volume.write(0, &[1; 512]).unwrap();
+        volume.flush().unwrap();
+        if !comes_first {
+            assert_eq!(arrive(&store), [TAKEN]);
+        }
+        volume.write(512, &[2; 512]).unwrap();
+        volume.flush().unwrap();
+        drop(volume);
+        let volume = open(memory).unwrap();
+        assert_eq!(read(&volume, 0, 512), [1; 512]);
+        assert_eq!(read(&volume, 512, 512), [2; 512]);
+    }
+}
+
+/// The same for the superblock that fixes the ends: while it may still arrive nobody knows which epoch
+/// has no objects.
+#[test]
+fn the_ends_that_a_lost_owner_fixed_hurt_nobody() {
+    for comes_first in [false, true] {
+        let (memory, store) = created();
+        store.fail_next_of("superblock.00000002", Verb::Put, 1, Fault::Late);
+        let given_up = open(store.clone()).unwrap_err();
+        assert_eq!(given_up.kind(), ErrorKind::Unavailable, "{given_up}");
+        if comes_first {
+            assert_eq!(arrive(&store), [Ok(())]);
+        }
+        let volume = open(memory.clone()).unwrap();
+        volume.write(0, &[1; 512]).unwrap();
+        volume.flush().unwrap();
+        if !comes_first {
+            assert_eq!(arrive(&store), [TAKEN]);
+        }
+        volume.close().unwrap();
+        assert_eq!(read(&open(memory).unwrap(), 0, 512), [1; 512]);
+    }
+}
