@@ -422,6 +422,7 @@ fn a_log_that_was_named_at_a_kill_keeps_its_name() {
             }
         });
         drop((threads, opened));
+        assert_eq!(disk.is_stopped(), life == 0);
         disk = match life {
             0 => disk.kill(0),
             _ => disk.crash_with(Survivors::None),

@@ -355,8 +355,8 @@ fn flip_bits(unit: usize) {
         }
     }
     let (tried, opened) = tried.assert_none_silent();
-    // Nothing but what is behind the last record, older than it or a copy.
-    assert!(opened < tried / 2, "{opened} of {tried}");
+    // Padding, the second copy of the file's header, and what earlier uses left behind.
+    assert!(opened < tried / 3 * 2, "{opened} of {tried}");
 }
 
 #[test]
