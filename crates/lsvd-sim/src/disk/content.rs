@@ -37,8 +37,9 @@ impl Content {
     /// These bytes, durable.
     pub(crate) fn of(unit: usize, bytes: &[u8]) -> Self {
         let mut content = Self::new(unit, bytes.len() as u64);
+        let zeroes = vec![0; unit];
         for (number, bytes) in (0..).zip(bytes.chunks(unit)) {
-            if bytes.iter().any(|byte| *byte != 0) {
+            if zeroes[..bytes.len()] != *bytes {
                 content.poke(number * unit as u64, bytes);
             }
         }
