@@ -17,7 +17,7 @@ use std::process::Command;
 
 use clap::Args;
 
-use crate::crash::{Total, build, new_folder, quietly, time_as_seed};
+use crate::crash::{Total, build, is_refusal, new_folder, quietly, time_as_seed};
 use crate::needs;
 use crate::step::{Outcome, cargo, run, timed};
 use guest::{Guest, Losses};
@@ -103,7 +103,7 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
     });
     eprintln!("{total}\n{losses}");
     let outcome = match &arguments.plant {
-        Some(fault) if total.found > 0 => {
+        Some(fault) if total.found > 0 || outcome.as_ref().is_err_and(|how| is_refusal(how)) => {
             let how = outcome.err().unwrap_or_default();
             eprintln!("powercut: the planted {fault} was found: {how}");
             Ok(())
