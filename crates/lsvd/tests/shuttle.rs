@@ -256,7 +256,7 @@ impl Parts {
                 panic!("there is no log");
             };
             shuttle::future::block_on(batch.filled());
-            for entry in batch.header(0, None).entries {
+            for entry in &batch.header(0, None).entries {
                 for (by, lba) in (0..).zip(entry.range.as_range()) {
                     let EntryKind::Write(offset) = entry.kind else {
                         sectors.remove(&lba);
