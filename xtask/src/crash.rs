@@ -288,12 +288,6 @@ impl Volume {
             ("--kill-again", "20"),
             ("--timeout", "30s"),
         ];
-        for (option, value) in defaults {
-            if !arguments.rest.iter().any(|given| given == option) {
-                torture.args([option, value]);
-            }
-        }
-        torture.arg("--json");
         if arguments.log_lost {
             torture.args(["--expect", "prefix"]);
         }
@@ -301,26 +295,13 @@ impl Volume {
             // No other promises that a write is whole after a kill.
             torture.args(["--atomic", "512"]);
         }
-        torture.args(&arguments.rest).stderr(Stdio::inherit());
-        let started = Instant::now();
-        let output = torture
-            .output()
-            .map_err(|error| format!("cannot run {torture:?}: {error}"))?;
-        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        total.add(&report);
-        if report["right"] != true {
-            eprint!("{}", String::from_utf8_lossy(&output.stdout));
-        }
-        eprintln!(
-            "   seed {seed}: {} rounds in {:.1?}",
-            report["rounds"],
-            started.elapsed()
-        );
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(format!("seed {seed}: {}", output.status))
-        }
+        judge(
+            torture,
+            &defaults,
+            &arguments.rest,
+            &format!("seed {seed}"),
+            total,
+        )
     }
 
     /// The last that the server said.
@@ -330,6 +311,42 @@ impl Volume {
         let lines: Vec<&str> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(10)..];
         format!("the last that the server said:\n{}", last.join("\n"))
+    }
+}
+
+/// Runs `lsvd torture`, with those of its options that are not given with others, and adds what it
+/// reports; `about` says of what.
+pub(crate) fn judge(
+    mut torture: Command,
+    defaults: &[(&str, &str)],
+    given: &[String],
+    about: &str,
+    total: &mut Total,
+) -> Outcome {
+    for (option, value) in defaults {
+        if !given.iter().any(|given| given == option) {
+            torture.args([option, value]);
+        }
+    }
+    torture.arg("--json").args(given).stderr(Stdio::inherit());
+    let started = Instant::now();
+    let output = torture
+        .output()
+        .map_err(|error| format!("cannot run {torture:?}: {error}"))?;
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    total.add(&report);
+    if report["right"] != true {
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+    }
+    eprintln!(
+        "   {about}: {} rounds in {:.1?}",
+        report["rounds"],
+        started.elapsed()
+    );
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{about}: {}", output.status))
     }
 }
 

@@ -42,6 +42,23 @@ impl Figures {
     }
 }
 
+/// Measures every row `rounds` times. Each round begins with another row, so that nobody is always
+/// first, or always behind the same neighbour's writeback.
+pub(crate) fn in_turns<R>(
+    rounds: u32,
+    rows: &mut [R],
+    mut measure: impl FnMut(&mut R) -> Result<(), String>,
+) -> Result<(), String> {
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for turn in 0..rows.len() {
+            let row = (round as usize + turn) % rows.len();
+            measure(&mut rows[row])?;
+        }
+    }
+    Ok(())
+}
+
 /// A target and whether it is met.
 pub(crate) fn verdict(name: &str, what: &str, actual: f64, target: f64) -> String {
     let met = if actual >= target { "met" } else { "MISSED" };

@@ -10,7 +10,7 @@ use std::process::Command;
 use clap::Args;
 
 use crate::disk;
-use crate::figures::{Figures, print, table, verdict};
+use crate::figures::{Figures, in_turns, print, table, verdict};
 use crate::nbd::load::Load;
 use crate::nbd::servers::{Kind, Storage};
 use crate::process::json_of;
@@ -89,16 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
             Some(reason) => eprintln!("{} is left out: {reason}", subject.name()),
         }
     }
-    for round in 0..arguments.rounds {
-        eprintln!("round {} of {}", round + 1, arguments.rounds);
-        // Nobody is always first, or always behind the same neighbour's writeback.
-        let first = round as usize % rows.len();
-        rows.rotate_left(first);
-        for row in &mut rows {
-            measure(arguments, row)?;
-        }
-        rows.rotate_right(first);
-    }
+    in_turns(arguments.rounds, &mut rows, |row| measure(arguments, row))?;
     report(arguments, &rows)
 }
 

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::Arguments;
 use super::initramfs;
 use super::packages::Packages;
-use crate::crash::{Total, quietly};
+use crate::crash::{Total, judge, quietly};
 use crate::step::Outcome;
 
 /// Size of the guest's disk. It is kept in memory, as far as it is written to.
@@ -106,7 +104,7 @@ impl Guest {
     ) -> Outcome {
         let mut torture = Command::new(lsvd);
         torture
-            .args(["torture", &self.uri, "--json"])
+            .args(["torture", &self.uri])
             .args(["--kill", &self.script("cut.sh")])
             .args(["--restart", &self.script("boot.sh")])
             .args(["--rounds", &rounds.to_string()])
@@ -118,33 +116,8 @@ impl Guest {
             // Above all boots that one restart may take.
             ("--timeout", "10m"),
         ];
-        for (option, value) in defaults {
-            if !arguments.rest.iter().any(|given| given == option) {
-                torture.args([option, value]);
-            }
-        }
-        torture.args(&arguments.rest).stderr(Stdio::inherit());
-        let started = Instant::now();
-        let output = torture
-            .output()
-            .map_err(|error| format!("cannot run {torture:?}: {error}"))?;
-        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        total.add(&report);
-        if report["right"] != true {
-            eprint!("{}", String::from_utf8_lossy(&output.stdout));
-        }
-        eprintln!(
-            "   seed {}: {} rounds in {:.1?}, {:?}",
-            self.seed,
-            report["rounds"],
-            started.elapsed(),
-            Kind::of(self.seed),
-        );
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(format!("seed {}: {}", self.seed, output.status))
-        }
+        let about = format!("seed {}, {:?}", self.seed, Kind::of(self.seed));
+        judge(torture, &defaults, &arguments.rest, &about, total)
     }
 
     /// Ends the guest and its disk.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lsvd::Volume;
-use lsvd::bytes::superblock::{Change, CloseState, Superblock};
+use lsvd::bytes::superblock::{Change, Superblock};
 use lsvd::words::text::Size;
 use lsvd_store::StoreUrl;
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ impl Found {
                 "volume": newest.volume.to_string(),
                 "size": newest.state.size,
                 "object_size": newest.state.object_size,
-                "closed": is_closed(newest),
+                "closed": newest.state.is_closed(),
                 "error": null,
             }),
             Err(error) => json!({ "url": path, "error": error }),
@@ -130,16 +130,14 @@ impl Found {
         match &self.volume {
             Ok(newest) => {
                 let size = Size(newest.state.size).to_string();
-                let state = if is_closed(newest) { "closed" } else { "open" };
+                let state = if newest.state.is_closed() {
+                    "closed"
+                } else {
+                    "open"
+                };
                 format!("{} {size:>8} {state:<6} {path}\n", newest.volume)
             }
             Err(error) => format!("{:<36} {:>8} {:<6} {path}: {error}\n", "-", "-", "error"),
         }
     }
-}
-
-/// Whether nobody has it, nor ended without closing it.
-fn is_closed(newest: &Superblock) -> bool {
-    let writer = newest.state.writer.as_ref();
-    writer.is_none_or(|writer| writer.close == Some(CloseState::Clean))
 }

@@ -12,6 +12,7 @@ mod varint;
 
 use std::ops::Range;
 
+use super::fields::{u32_at, u64_at};
 use super::object_header::{FIXED_HEADER_BYTES, ObjectError, ObjectHeader};
 use crate::words::limits::VOLUME_BYTES_MAX;
 use crate::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
@@ -422,20 +423,6 @@ impl Checkpoint {
         }
         Ok(this)
     }
-}
-
-fn array_at<const N: usize>(bytes: &[u8], range: Range<usize>) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[range]);
-    array
-}
-
-fn u32_at(bytes: &[u8], range: Range<usize>) -> u32 {
-    u32::from_le_bytes(array_at(bytes, range))
-}
-
-fn u64_at(bytes: &[u8], range: Range<usize>) -> u64 {
-    u64::from_le_bytes(array_at(bytes, range))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod block;
 pub mod checkpoint;
 pub mod data_object;
 pub mod entry;
+mod fields;
 pub mod log;
 pub mod object_header;
 pub mod superblock;

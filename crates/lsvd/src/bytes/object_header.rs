@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::fields::{array_at, checks, object_at, object_bytes, u16_at, u32_at, u64_at};
 use crate::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
 
 /// First bytes of every object. The last two catch a transfer that rewrites line ends.
@@ -13,9 +14,6 @@ pub const VERSION: u16 = 1;
 
 /// Bytes of the fixed header.
 pub const FIXED_HEADER_BYTES: usize = 112;
-
-/// Stands for "none" where an object id is optional.
-const NO_OBJECT: u64 = u64::MAX;
 
 mod at {
     use std::ops::Range;
@@ -100,7 +98,6 @@ impl ObjectHeader {
     pub fn encode(&self, rest: &[u8]) -> Result<Vec<u8>, ObjectError> {
         let header_len =
             u32::try_from(FIXED_HEADER_BYTES + rest.len()).map_err(|_| ObjectError::Length)?;
-        let id_or_none = |id: Option<ObjectId>| id.map_or(NO_OBJECT, ObjectId::as_u64);
         let mut bytes = vec![0; FIXED_HEADER_BYTES];
         bytes.reserve_exact(rest.len());
         bytes[at::MAGIC].copy_from_slice(&MAGIC);
@@ -109,10 +106,10 @@ impl ObjectHeader {
         bytes[at::HEADER_LEN].copy_from_slice(&header_len.to_le_bytes());
         bytes[at::VOLUME].copy_from_slice(self.volume.as_bytes());
         bytes[at::ID].copy_from_slice(&self.name.id.as_u64().to_le_bytes());
-        bytes[at::PREDECESSOR].copy_from_slice(&id_or_none(self.predecessor).to_le_bytes());
+        bytes[at::PREDECESSOR].copy_from_slice(&object_bytes(self.predecessor));
         bytes[at::WRITE_ID].copy_from_slice(&self.write_id.to_le_bytes());
         bytes[at::WALL_TIME].copy_from_slice(&self.wall_time_ns.to_le_bytes());
-        bytes[at::PERSISTED].copy_from_slice(&id_or_none(self.persisted).to_le_bytes());
+        bytes[at::PERSISTED].copy_from_slice(&object_bytes(self.persisted));
         bytes[at::DATA_LEN].copy_from_slice(&self.data_len.to_le_bytes());
         bytes[at::ENTRY_COUNT].copy_from_slice(&self.entry_count.to_le_bytes());
         bytes.extend_from_slice(rest);
@@ -135,7 +132,7 @@ impl ObjectHeader {
         if fixed[at::MAGIC] != MAGIC {
             return Err(ObjectError::Magic);
         }
-        let version = u16::from_le_bytes(array_at(fixed, at::VERSION));
+        let version = u16_at(fixed, at::VERSION);
         if version != VERSION {
             return Err(ObjectError::Version(version));
         }
@@ -162,10 +159,7 @@ impl ObjectHeader {
         let (fixed, rest) = header
             .split_at_checked(FIXED_HEADER_BYTES)
             .ok_or(ObjectError::Length)?;
-        let mut crc = crc32c::crc32c(&fixed[..at::CRC.start]);
-        crc = crc32c::crc32c_append(crc, &[0; 4]);
-        crc = crc32c::crc32c_append(crc, rest);
-        if crc != u32_at(fixed, at::CRC) {
+        if !checks(header, at::CRC) {
             return Err(ObjectError::Checksum);
         }
         // From here on the bytes are what somebody wrote; what does not hold now was written so.
@@ -178,36 +172,21 @@ impl ObjectHeader {
         if fixed[at::RESERVED_1] != 0 || fixed[at::RESERVED_2] != [0; 16] {
             return Err(ObjectError::Reserved);
         }
-        let object_or_none = |id| (id != NO_OBJECT).then(|| ObjectId::from_u64(id));
         let this = Self {
             name: ObjectName {
                 kind,
                 id: ObjectId::from_u64(u64_at(fixed, at::ID)),
             },
             volume: VolumeUuid::from_bytes(array_at(fixed, at::VOLUME)),
-            predecessor: object_or_none(u64_at(fixed, at::PREDECESSOR)),
+            predecessor: object_at(fixed, at::PREDECESSOR),
             write_id: u128::from_le_bytes(array_at(fixed, at::WRITE_ID)),
             wall_time_ns: u64_at(fixed, at::WALL_TIME),
-            persisted: object_or_none(u64_at(fixed, at::PERSISTED)),
+            persisted: object_at(fixed, at::PERSISTED),
             data_len: u64_at(fixed, at::DATA_LEN),
             entry_count: u32_at(fixed, at::ENTRY_COUNT),
         };
         Ok((this, rest))
     }
-}
-
-fn array_at<const N: usize>(bytes: &[u8], range: Range<usize>) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[range]);
-    array
-}
-
-fn u32_at(bytes: &[u8], range: Range<usize>) -> u32 {
-    u32::from_le_bytes(array_at(bytes, range))
-}
-
-fn u64_at(bytes: &[u8], range: Range<usize>) -> u64 {
-    u64::from_le_bytes(array_at(bytes, range))
 }
 
 /// Why bytes are not the object that they should be.

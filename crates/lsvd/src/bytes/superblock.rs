@@ -334,6 +334,14 @@ impl VolumeState {
         names.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether the last writer stored everything before it ended: nobody has the volume, and nobody
+    /// needs its write log. So it is before the first claim, too.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let writer = self.writer.as_ref();
+        writer.is_none_or(|writer| writer.close == Some(CloseState::Clean))
+    }
+
     /// Largest span of uploads that any writer had under way of whom not everything is known to be
     /// persisted: how far behind a missing object others may lie.
     #[must_use]

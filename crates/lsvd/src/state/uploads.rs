@@ -15,6 +15,12 @@ pub enum SealedBatch {
     Logged(Arc<LoggedBatch>),
 }
 
+impl SealedBatch {
+    const fn is_in_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+}
+
 /// The queue before the uploader. What enters it has its place in the stream, counted from the
 /// volume's opening.
 #[derive(Debug, Default)]
@@ -26,6 +32,8 @@ pub struct UploadQueue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<SealedBatch>,
+    /// How many of them are in memory: counted, since every write to the log asks.
+    in_memory: usize,
     /// Place of the first that waits.
     first: u64,
     closed: bool,
@@ -34,7 +42,10 @@ struct State {
 impl UploadQueue {
     /// Enters the next batch of the stream.
     pub fn push(&self, batch: SealedBatch) {
-        self.state.lock().waiting.push_back(batch);
+        let mut state = self.state.lock();
+        state.in_memory += usize::from(batch.is_in_memory());
+        state.waiting.push_back(batch);
+        drop(state);
         self.changed.notify();
     }
 
@@ -42,9 +53,7 @@ impl UploadQueue {
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         let state = self.state.lock();
-        let in_memory = |batch: &&SealedBatch| matches!(batch, SealedBatch::Memory(_));
-        let in_memory = state.waiting.iter().filter(in_memory).count();
-        (in_memory, state.waiting.len() - in_memory)
+        (state.in_memory, state.waiting.len() - state.in_memory)
     }
 
     /// Takes those that wait in memory out of it with `leave`, but for the first `stay`. What comes
@@ -63,13 +72,15 @@ impl UploadQueue {
             let batch = Arc::clone(batch);
             Some((waiting, batch))
         });
-        in_memory
+        let left: Vec<_> = in_memory
             .skip(stay)
             .filter_map(|(waiting, batch)| {
                 let logged = leave(&batch)?;
                 Some(std::mem::replace(waiting, SealedBatch::Logged(logged)))
             })
-            .collect()
+            .collect();
+        state.in_memory -= left.len();
+        left
     }
 
     /// The next batch and its place, if that is below `end`.
@@ -80,6 +91,7 @@ impl UploadQueue {
             return None;
         }
         let batch = state.waiting.pop_front()?;
+        state.in_memory -= usize::from(batch.is_in_memory());
         let place = state.first;
         state.first += 1;
         Some((place, batch))

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::recover::{OpenOptions, is_clean};
+use super::recover::OpenOptions;
 use crate::bytes::superblock::Superblock;
 use crate::doors::disk::LocalDisk;
 use crate::doors::runtime::Runtime;
@@ -53,7 +53,7 @@ impl FoundLog {
         match self {
             Self::Own(log) if log.is_of_size(options.log_bytes) => return Ok((log, true)),
             // Of a volume that was closed nobody needs it.
-            Self::Own(_) if is_clean(newest) => {}
+            Self::Own(_) if newest.state.is_closed() => {}
             Self::Own(log) => {
                 tracing::warn!(
                     directory = log.directory(),

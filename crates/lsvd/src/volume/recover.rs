@@ -167,9 +167,10 @@ impl Volume {
             persisted: claim.persisted,
             growing: false,
         };
-        let (_, before) = claim.state.epochs.split_last().unwrap_or((&NO_EPOCH, &[]));
+        let (_own, before) = claim.state.epochs.split_last().unzip();
+        let before = before.unwrap_or_default();
         let mut end = start.roll_forward(&stream, &claim, before, &kept).await?;
-        let log_end = match is_own && !is_clean(&newest) {
+        let log_end = match is_own && !newest.state.is_closed() {
             true => Some(log.find_end(end.last).await?),
             false => None,
         };
@@ -193,12 +194,6 @@ impl Volume {
         Ok(Self::started(store, runtime, start, options.work()))
     }
 }
-
-/// Stands for the epoch that a claim always has.
-const NO_EPOCH: EpochEnd = EpochEnd {
-    epoch: 0,
-    objects: None,
-};
 
 pub(super) async fn find(superblocks: &Superblocks, store: &dyn ObjectStore) -> Result<Superblock> {
     let newest = superblocks.newest().await?;
@@ -228,12 +223,6 @@ async fn close_log(
     log.close(end, runtime).await
 }
 
-/// Whether the last writer had stored all: nobody needs its log.
-pub(super) fn is_clean(newest: &Superblock) -> bool {
-    let writer = newest.state.writer.as_ref();
-    writer.is_none_or(|writer| writer.close == Some(CloseState::Clean))
-}
-
 /// All refusals that need no claim come before the claim.
 fn refuse_unclosed(
     newest: &Superblock,
@@ -245,7 +234,7 @@ fn refuse_unclosed(
         return Ok(());
     };
     let has_log = matches!(found, FoundLog::Own(_));
-    if has_log || options.take_over || is_clean(newest) {
+    if has_log || options.take_over || newest.state.is_closed() {
         return Ok(());
     }
     let alone = match writer.close {
@@ -306,7 +295,7 @@ fn given_up(newest: &Superblock, is_own: bool) -> Option<GivenUp> {
     let writer = newest.state.writer.as_ref()?;
     let told = newest.state.change != Change::Claim;
     let before = writer.given_up.clone().filter(|_| !told);
-    if is_own || is_clean(newest) || before.is_some() {
+    if is_own || newest.state.is_closed() || before.is_some() {
         return before;
     }
     let log_bytes = match writer.close {
@@ -382,10 +371,9 @@ fn epochs_with_objects(newest: &Superblock) -> Vec<EpochEnd> {
 /// The span of the uploads that the writers before may have had under way: a missing object may have
 /// others so far behind it until all that came before is persisted, which a clean close says.
 fn unclosed_window(newest: &Superblock) -> u32 {
-    let is_clean = |writer: &Writer| writer.close == Some(CloseState::Clean);
-    match &newest.state.writer {
-        Some(writer) if !is_clean(writer) => writer.window,
-        _ => 1,
+    match newest.state.is_closed() {
+        true => 1,
+        false => newest.state.window(),
     }
 }
 

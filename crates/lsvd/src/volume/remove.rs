@@ -8,7 +8,7 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::Volume;
-use crate::bytes::superblock::{Change, CloseState, EpochEnd, Superblock, VolumeState, Writer};
+use crate::bytes::superblock::{Change, EpochEnd, Superblock, VolumeState, Writer};
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use crate::parts::probe;
@@ -99,7 +99,7 @@ fn refuse_unclosed(
     let Some(writer) = &newest.state.writer else {
         return Ok(());
     };
-    if options.take_over || writer.close == Some(CloseState::Clean) {
+    if options.take_over || newest.state.is_closed() {
         return Ok(());
     }
     let message = format!(

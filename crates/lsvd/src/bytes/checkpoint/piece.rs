@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{ObjectRow, array_at, content, header_len, u32_at, u64_at};
+use super::{ObjectRow, content, header_len};
+use crate::bytes::fields::{u16_at, u32_at, u64_at};
 use crate::bytes::object_header::ObjectError;
 use crate::words::name::ObjectId;
 use crate::words::units::{Extent, Lba, ObjectSlot};
@@ -168,7 +169,7 @@ pub(super) fn decode_piece(
         KIND_EXTENTS => Some(PieceStart::Extents(Lba(start))),
         _ => None,
     };
-    let object = match u16::from_le_bytes(array_at(row, at::OBJECT)).checked_sub(1) {
+    let object = match u16_at(row, at::OBJECT).checked_sub(1) {
         None => Some(own),
         Some(at) => references.get(usize::from(at)).copied(),
     };

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::LogError;
+use crate::bytes::fields::{array_at, checks, u16_at, u32_at};
 use crate::words::name::VolumeUuid;
 
 /// Bytes of the header, and of the copy behind it.
@@ -82,32 +83,19 @@ impl FileHeader {
         if bytes[0..8] != MAGIC {
             return Err(LogError::Magic);
         }
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let version = u16_at(bytes, 8..10);
         if version != VERSION {
             return Err(LogError::Version(version));
         }
-        let mut crc = crc32c::crc32c(&bytes[..CRC_AT]);
-        crc = crc32c::crc32c_append(crc, &[0; 4]);
-        crc = crc32c::crc32c_append(crc, &bytes[CRC_AT + 4..]);
-        if bytes[CRC_AT..CRC_AT + 4] != crc.to_le_bytes() {
+        if !checks(bytes, CRC_AT..CRC_AT + 4) {
             return Err(LogError::Checksum);
         }
-        let u32_at = |at: usize| {
-            let mut four = [0; 4];
-            four.copy_from_slice(&bytes[at..at + 4]);
-            u32::from_le_bytes(four)
-        };
-        let uuid_at = |at: usize| {
-            let mut sixteen = [0; 16];
-            sixteen.copy_from_slice(&bytes[at..at + 16]);
-            Uuid::from_bytes(sixteen)
-        };
         let this = Self {
-            log: uuid_at(16),
-            volume: uuid_at(32),
-            segment_bytes: u32_at(48),
-            segments: u32_at(52),
-            block_bytes: u32_at(56),
+            log: Uuid::from_bytes(array_at(bytes, 16..32)),
+            volume: Uuid::from_bytes(array_at(bytes, 32..48)),
+            segment_bytes: u32_at(bytes, 48..52),
+            segments: u32_at(bytes, 52..56),
+            block_bytes: u32_at(bytes, 56..60),
         };
         if !matches!(this.block_bytes, 512 | 4096) {
             return Err(LogError::Field("block size"));

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::LogError;
 use crate::bytes::block::{BLOCK_BYTES, contribution};
 use crate::bytes::entry::{ENTRY_BYTES, Entry};
+use crate::bytes::fields::{array_at, checks, object_at, object_bytes, u16_at, u32_at, u64_at};
 use crate::bytes::object_header::FIXED_HEADER_BYTES;
 use crate::words::limits::OBJECT_BYTES_MAX;
 use crate::words::name::ObjectId;
@@ -17,7 +18,6 @@ pub const RECORD_HEADER_BYTES: usize = 112;
 
 const MAGIC: [u8; 8] = *b"LSVDrec\n";
 const VERSION: u16 = 1;
-const NO_OBJECT: u64 = u64::MAX;
 
 /// The record ends its batch: the object's fixed header follows its own.
 const FLAG_END: u8 = 1;
@@ -219,7 +219,6 @@ impl Record {
         let header_len = self.header_len();
         let mut bytes = Vec::with_capacity(self.padded_header_len(block_bytes) as usize);
         bytes.resize(RECORD_HEADER_BYTES, 0);
-        let id_or_none = |id: Option<ObjectId>| id.map_or(NO_OBJECT, ObjectId::as_u64);
         let end = if self.object_header.is_some() {
             FLAG_END
         } else {
@@ -234,7 +233,7 @@ impl Record {
         bytes[at::HEADER_LEN].copy_from_slice(&header_bytes.to_le_bytes());
         bytes[at::LOG].copy_from_slice(self.log.as_bytes());
         bytes[at::BATCH].copy_from_slice(&self.batch.as_u64().to_le_bytes());
-        bytes[at::PREDECESSOR].copy_from_slice(&id_or_none(self.predecessor).to_le_bytes());
+        bytes[at::PREDECESSOR].copy_from_slice(&object_bytes(self.predecessor));
         bytes[at::PLACE].copy_from_slice(&self.place.to_le_bytes());
         bytes[at::FIRST_ENTRY].copy_from_slice(&self.first_entry.to_le_bytes());
         bytes[at::ENTRY_COUNT].copy_from_slice(&entry_count.to_le_bytes());
@@ -242,9 +241,9 @@ impl Record {
         bytes[at::SECTORS].copy_from_slice(&self.sectors.to_le_bytes());
         let position = self.synced.map_or(0, |mark| mark.position);
         bytes[at::SYNCED_POSITION].copy_from_slice(&position.to_le_bytes());
-        let synced = id_or_none(self.synced.map(|mark| mark.batch));
-        bytes[at::SYNCED_BATCH].copy_from_slice(&synced.to_le_bytes());
-        bytes[at::PERSISTED].copy_from_slice(&id_or_none(self.persisted).to_le_bytes());
+        let synced = self.synced.map(|mark| mark.batch);
+        bytes[at::SYNCED_BATCH].copy_from_slice(&object_bytes(synced));
+        bytes[at::PERSISTED].copy_from_slice(&object_bytes(self.persisted));
         bytes[at::WALL_TIME].copy_from_slice(&self.wall_time_ns.to_le_bytes());
         bytes.extend(self.object_header.iter().flatten());
         bytes.extend(self.entries.iter().flat_map(Entry::encode));
@@ -266,7 +265,7 @@ impl Record {
         if fixed[at::MAGIC] != MAGIC {
             return Err(LogError::Magic);
         }
-        let version = u16::from_le_bytes([fixed[at::VERSION.start], fixed[at::VERSION.start + 1]]);
+        let version = u16_at(fixed, at::VERSION);
         if version != VERSION {
             return Err(LogError::Version(version));
         }
@@ -275,10 +274,7 @@ impl Record {
         let rest = header
             .get(RECORD_HEADER_BYTES..)
             .ok_or(LogError::Field("header length"))?;
-        let mut crc = crc32c::crc32c(&fixed[..at::CRC.start]);
-        crc = crc32c::crc32c_append(crc, &[0; 4]);
-        crc = crc32c::crc32c_append(crc, rest);
-        if crc != u32_at(fixed, at::CRC) {
+        if !checks(header, at::CRC) {
             return Err(LogError::Checksum);
         }
         // From here on the bytes are what somebody wrote; what does not hold now was written so.
@@ -313,12 +309,11 @@ impl Record {
         let (entries, sums) = rest.split_at(entry_count * ENTRY_BYTES);
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
         let (sums, _) = sums.as_chunks::<4>();
-        let id_or_none = |id| (id != NO_OBJECT).then(|| ObjectId::from_u64(id));
         let position = u32_at(fixed, at::SYNCED_POSITION);
         Ok(Self {
             log: Uuid::from_bytes(array_at(fixed, at::LOG)),
             batch: ObjectId::from_u64(u64_at(fixed, at::BATCH)),
-            predecessor: id_or_none(u64_at(fixed, at::PREDECESSOR)),
+            predecessor: object_at(fixed, at::PREDECESSOR),
             place: u32_at(fixed, at::PLACE),
             first_entry: u32_at(fixed, at::FIRST_ENTRY),
             entries: entries
@@ -328,9 +323,8 @@ impl Record {
             first_sector,
             sectors,
             sums: sums.iter().map(|sum| u32::from_le_bytes(*sum)).collect(),
-            synced: id_or_none(u64_at(fixed, at::SYNCED_BATCH))
-                .map(|batch| SyncedMark { batch, position }),
-            persisted: id_or_none(u64_at(fixed, at::PERSISTED)),
+            synced: object_at(fixed, at::SYNCED_BATCH).map(|batch| SyncedMark { batch, position }),
+            persisted: object_at(fixed, at::PERSISTED),
             wall_time_ns: u64_at(fixed, at::WALL_TIME),
             object_header,
             is_mark: flags & FLAG_MARK != 0,
@@ -348,18 +342,4 @@ pub fn claims_log(bytes: &[u8], log: Uuid) -> bool {
 fn padded(len: usize, block_bytes: u32) -> u32 {
     let len = u32::try_from(len).expect("a batch bounds its entries");
     len.next_multiple_of(block_bytes)
-}
-
-fn array_at<const N: usize>(bytes: &[u8], range: Range<usize>) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[range]);
-    array
-}
-
-fn u32_at(bytes: &[u8], range: Range<usize>) -> u32 {
-    u32::from_le_bytes(array_at(bytes, range))
-}
-
-fn u64_at(bytes: &[u8], range: Range<usize>) -> u64 {
-    u64::from_le_bytes(array_at(bytes, range))
 }

@@ -116,8 +116,7 @@ impl Writer {
     async fn wait(&mut self) -> bool {
         let durable = Arc::clone(&self.durable);
         let batcher = Arc::clone(&self.batcher);
-        let more = Box::pin(batcher.wait_for_slices(durable.wanted(), || durable.is_wanted()));
-        let mut more = more;
+        let mut more = Box::pin(batcher.wait_for_slices(durable.wanted(), || durable.is_wanted()));
         while let Some(pause) = self.pause() {
             more = match select(more, self.runtime.sleep(pause)).await {
                 Either::Left((more, _)) => return more,
@@ -272,12 +271,11 @@ impl Writer {
         {
             return;
         }
-        let left = self.uploads.leave_memory(WAITING_IN_MEMORY_MAX, |batch| {
+        drop(self.uploads.leave_memory(WAITING_IN_MEMORY_MAX, |batch| {
             let logged = Arc::new(batch.leave_memory()?);
             self.in_flight.insert_logged(Arc::clone(&logged));
             Some(logged)
-        });
-        drop(left);
+        }));
     }
 
     /// Writes behind the last record up to where the log is durable, without a sync: it proves to a
