@@ -1,4 +1,5 @@
-//! A store whose client dies: from some request on nothing reaches it any more.
+//! A store whose client dies, or is stalled: from some request on nothing reaches it any more, or
+//! not before the client is woken.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use lsvd::doors::BoxFuture;
 use lsvd::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use lsvd_store::{MemoryStore, Verb};
+use tokio::sync::watch;
 
 /// When the client of a [`Mortal`] store dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +21,21 @@ pub(crate) enum Death {
     After(usize),
 }
 
-/// Writes down what it is asked, up to the death.
+/// Writes down what it is asked.
 #[derive(Debug)]
 pub(crate) struct Mortal {
     inner: Arc<MemoryStore>,
     death: Death,
     asked: Mutex<Vec<(Verb, String)>>,
+    sleep: Option<watch::Sender<Sleep>>,
+}
+
+/// How far a client is that is not dead but asleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    Before,
+    Asleep,
+    Woken,
 }
 
 impl Mortal {
@@ -33,10 +44,48 @@ impl Mortal {
             inner,
             death,
             asked: Mutex::new(Vec::new()),
+            sleep: None,
         }
     }
 
-    /// What it was asked, the request at which it died included.
+    /// What would be the client's death is a sleep: all its requests from then on wait until it is
+    /// woken, and are carried out, or answered, then.
+    pub(crate) fn asleep(inner: Arc<MemoryStore>, death: Death) -> Self {
+        Self {
+            sleep: Some(watch::Sender::new(Sleep::Before)),
+            ..Self::new(inner, death)
+        }
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        let sleep = self.sleep.as_ref();
+        sleep.is_some_and(|sleep| *sleep.borrow() == Sleep::Asleep)
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(sleep) = &self.sleep {
+            sleep.send_replace(Sleep::Woken);
+        }
+    }
+
+    /// Returns where the client goes on after all.
+    async fn end(&self, name: &str) -> Result<(), StoreError> {
+        let Some(sleep) = &self.sleep else {
+            return Err(dead(name));
+        };
+        sleep.send_if_modified(|sleep| {
+            let falls_asleep = *sleep == Sleep::Before;
+            if falls_asleep {
+                *sleep = Sleep::Asleep;
+            }
+            falls_asleep
+        });
+        let mut watched = sleep.subscribe();
+        let woken = watched.wait_for(|sleep| *sleep == Sleep::Woken).await;
+        woken.map(drop).map_err(|_| dead(name))
+    }
+
+    /// What it was asked.
     pub(crate) fn asked(&self) -> Vec<(Verb, String)> {
         self.asked.lock().unwrap().clone()
     }
@@ -49,22 +98,19 @@ impl Mortal {
     ) -> Result<T, StoreError> {
         let number = {
             let mut asked = self.asked.lock().unwrap();
-            let is_over = match self.death {
-                Death::Never => false,
-                Death::Before(last) | Death::After(last) => asked.len() > last,
-            };
-            if is_over {
-                return Err(dead(name));
-            }
             asked.push((verb, name.to_owned()));
             asked.len() - 1
         };
-        if self.death == Death::Before(number) {
-            return Err(dead(name));
+        let last = match self.death {
+            Death::Never => usize::MAX,
+            Death::Before(last) | Death::After(last) => last,
+        };
+        if number > last || self.death == Death::Before(number) {
+            self.end(name).await?;
         }
         let answer = request.await;
         if self.death == Death::After(number) {
-            return Err(dead(name));
+            self.end(name).await?;
         }
         answer
     }

@@ -5,6 +5,7 @@ mod crash;
 mod damaged;
 mod due;
 mod kept;
+mod stalled;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
