@@ -16,7 +16,7 @@ use crate::doors::store::ObjectStore;
 use crate::parts::checkpoint::CheckpointObjects;
 use crate::parts::probe;
 use crate::parts::stream::{End, Stream};
-use crate::parts::superblocks::{Creation, OwnSuperblocks, Superblocks, fenced};
+use crate::parts::superblocks::{Creation, OwnSuperblocks, Superblocks, fenced, overtaken};
 use crate::parts::write_log::{self, LogEnd, RecoveredBatch, WriteLog};
 use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
@@ -149,7 +149,8 @@ impl Volume {
             probe::refuse_unless_exclusive(&*store, &*runtime).await?;
         }
         let (log, is_own) = found.usable(&**disk, &newest, &*runtime, options).await?;
-        let (epoch, claim) = claim(&superblocks, &newest, (&log, is_own), options, &*store).await?;
+        let (newest, epoch, claim) =
+            claim(&superblocks, newest, (&log, is_own), options, &*store).await?;
         let checkpoints = CheckpointObjects {
             store: Arc::clone(&store),
             runtime: Arc::clone(&runtime),
@@ -256,37 +257,51 @@ fn refuse_unclosed(
     Err(Error::new(ErrorKind::InUse, message))
 }
 
+/// Claims the next epoch, and gives the superblock that was the newest before. The number may go to the
+/// writer that is taken over, which does not know of it: what that says now is looked at anew.
 async fn claim(
     superblocks: &Superblocks,
-    newest: &Superblock,
+    mut newest: Superblock,
     (log, is_own): (&WriteLog, bool),
     options: &OpenOptions,
     store: &dyn ObjectStore,
-) -> Result<(Epoch, Superblock)> {
-    let epoch = next_epoch(newest, store)?;
-    let mut state = newest.state.clone();
-    state.change = Change::Claim;
-    state.epochs = epochs_with_objects(newest);
-    state.epochs.push(EpochEnd {
-        epoch: epoch.0,
-        objects: None,
-    });
-    state.writer = Some(Writer {
-        epoch: epoch.0,
-        machine: options.machine.clone(),
-        log: Some(LogPlace {
-            uuid: log.uuid(),
-            path: log.directory().to_owned(),
-        }),
-        window: options.window.max(unclosed_window(newest)),
-        close: None,
-        given_up: given_up(newest, is_own),
-    });
-    let draft = superblocks.draft(newest.volume, Some(newest), newest.persisted, state)?;
-    match superblocks.create(&draft).await? {
-        Creation::Ours(claim) => Ok((epoch, *claim)),
-        Creation::Lost(winner) => Err(fenced(&store.url(), &winner)),
+) -> Result<(Superblock, Epoch, Superblock)> {
+    loop {
+        let epoch = next_epoch(&newest, store)?;
+        let mut state = newest.state.clone();
+        state.change = Change::Claim;
+        state.epochs = epochs_with_objects(&newest);
+        state.epochs.push(EpochEnd {
+            epoch: epoch.0,
+            objects: None,
+        });
+        state.writer = Some(Writer {
+            epoch: epoch.0,
+            machine: options.machine.clone(),
+            log: Some(LogPlace {
+                uuid: log.uuid(),
+                path: log.directory().to_owned(),
+            }),
+            window: options.window.max(unclosed_window(&newest)),
+            close: None,
+            given_up: given_up(&newest, is_own),
+        });
+        let draft = superblocks.draft(newest.volume, Some(&newest), newest.persisted, state)?;
+        let winner = match superblocks.create(&draft).await? {
+            Creation::Ours(claim) => return Ok((newest, epoch, *claim)),
+            Creation::Lost(winner) => *winner,
+        };
+        same_writer(winner, epoch, store)?;
+        newest = same_writer(find(superblocks, store).await?, epoch, store)?;
     }
+}
+
+/// Refuses to go on behind another claim, or a tombstone.
+fn same_writer(found: Superblock, next: Epoch, store: &dyn ObjectStore) -> Result<Superblock> {
+    if found.state.next_epoch() == Some(next) {
+        return Ok(found);
+    }
+    Err(overtaken(&store.url(), &found))
 }
 
 /// The log whose writer did not close it and that this claim does without. A claim behind which the

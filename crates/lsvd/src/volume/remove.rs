@@ -12,7 +12,7 @@ use crate::bytes::superblock::{Change, EpochEnd, Superblock, VolumeState, Writer
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use crate::parts::probe;
-use crate::parts::superblocks::{Creation, Superblocks};
+use crate::parts::superblocks::{Creation, Superblocks, overtaken};
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{DELETES_AT_ONCE, STORE_PATIENCE};
@@ -144,15 +144,7 @@ async fn bury(
     let draft = superblocks.draft(newest.volume, Some(newest), newest.persisted, state)?;
     match superblocks.create(&draft).await? {
         Creation::Ours(tombstone) => Ok(*tombstone),
-        Creation::Lost(winner) => {
-            let message = format!(
-                "another process changed the volume in {} in this moment, as {} says: nothing was \
-                 removed; see who it is with `lsvd info`, then try again",
-                store.url(),
-                winner.name()
-            );
-            Err(Error::new(ErrorKind::InUse, message))
-        }
+        Creation::Lost(winner) => Err(overtaken(&store.url(), &winner)),
     }
 }
 

@@ -100,7 +100,7 @@ fn an_opener_that_was_stalled_over_a_removal_is_refused() {
     remove(memory.clone(), false).unwrap();
     slow.release();
     let refused = opener.join().unwrap().unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
     assert_eq!(open(&memory, true).unwrap_err().kind(), ErrorKind::NotFound);
 }
 

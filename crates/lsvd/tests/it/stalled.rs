@@ -11,7 +11,7 @@ use lsvd_sim::disk::MemoryDisk;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, create};
-use crate::world::{read, runtime, wait_for};
+use crate::world::{objects_of, read, runtime, wait_for};
 
 fn open(store: Arc<dyn ObjectStore>, disk: &MemoryDisk) -> lsvd::Result<Volume> {
     let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
@@ -119,6 +119,53 @@ fn a_taker_that_was_stalled_at_its_claim_sees_what_was_flushed_meanwhile() {
     slow.release();
     let second = taker.join().unwrap().unwrap();
     assert_eq!(read(&second, 0, 512), [1; 512]);
+}
+
+/// The number of a claim may go to the writer that is to be taken over, which makes superblocks of its
+/// own as long as it does not know of the claim: whoever loses it looks again and claims the next.
+#[test]
+fn a_taker_whose_number_the_writer_took_claims_the_next() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let first = open(memory.clone(), &MemoryDisk::new(512)).unwrap();
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
+    let taker = std::thread::spawn({
+        let slow = slow.clone();
+        move || open(slow, &MemoryDisk::new(512))
+    });
+    wait_for("the stall", || slow.hanging() > 0);
+    first.write(0, &[1; 512]).unwrap();
+    first.checkpoint().unwrap();
+    assert!(objects_of(&*memory, "superblock.00000003").len() == 1);
+    slow.release();
+    let second = taker.join().unwrap().unwrap();
+    assert_eq!(read(&second, 0, 512), [1; 512]);
+    second.write(512, &[2; 512]).unwrap();
+    second.flush().unwrap();
+    wait_for("the fence", || first.write(0, &[3; 512]).is_err());
+    assert_eq!(read(&second, 0, 1024), [[1; 512], [2; 512]].concat());
+}
+
+/// But not where it went to another taker.
+#[test]
+fn of_two_takers_at_once_one_is_refused() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let _first = open(memory.clone(), &MemoryDisk::new(512)).unwrap();
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
+    let taker = std::thread::spawn({
+        let slow = slow.clone();
+        move || open(slow, &MemoryDisk::new(512))
+    });
+    wait_for("the stall", || slow.hanging() > 0);
+    let second = open(memory, &MemoryDisk::new(512)).unwrap();
+    slow.release();
+    let refused = taker.join().unwrap().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InUse, "{refused}");
+    second.write(0, &[2; 512]).unwrap();
+    second.flush().unwrap();
 }
 
 #[test]

@@ -268,6 +268,16 @@ pub(crate) fn fenced(place: &str, by: &Superblock) -> Error {
     Error::new(ErrorKind::Fenced, message)
 }
 
+/// What whoever wanted the next number is told where another process got it.
+pub(crate) fn overtaken(place: &str, by: &Superblock) -> Error {
+    let name = by.name();
+    let message = format!(
+        "another process changed the volume in {place} at this moment, as {name} says; see who it is \
+         with `lsvd info`, then try again"
+    );
+    Error::new(ErrorKind::InUse, message)
+}
+
 fn next_number(newest: &Superblock) -> Result<u64> {
     newest.number.checked_add(1).ok_or_else(|| {
         let message = "the numbers of superblocks are used up";
