@@ -50,14 +50,14 @@ fn assert_refused(result: lsvd::Result<LocalDirectory>) {
 fn a_second_writer_is_told_who_the_first_is() {
     let volume = volume();
     let first = open(volume.path()).unwrap();
-    for second in [open(volume.path()), make(volume.path())] {
-        assert!(
-            second
-                .as_ref()
-                .unwrap_err()
-                .to_string()
-                .contains("--take-over")
-        );
+    let attempts = [
+        (open(volume.path()), "--take-over"),
+        // Whoever is to make a volume has none to take over.
+        (make(volume.path()), "choose another directory"),
+    ];
+    for (second, instead) in attempts {
+        let error = second.as_ref().unwrap_err();
+        assert!(error.to_string().contains(instead), "{error}");
         assert_refused(second);
     }
     assert_refused(LocalDirectory::create_empty(volume.path()));

@@ -19,6 +19,7 @@ mod lasting;
 mod one_writer;
 mod readme;
 mod shutdown;
+mod stalled;
 mod store_out_of_reach;
 mod tools;
 mod torture;

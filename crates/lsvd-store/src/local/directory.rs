@@ -78,14 +78,19 @@ impl LocalDirectory {
             make_directory(&path)?;
         }
         let directory = open_directory(&path)?;
-        let locked = match (lock(&path, &directory, Instead::TakeOver), occupied) {
+        let instead = match missing {
+            Missing::Refuse => Instead::TakeOver,
+            // There is nothing yet that could be taken over.
+            Missing::Make => Instead::ChooseAnother,
+        };
+        let locked = match (lock(&path, &directory, instead), occupied) {
             (Err(error), Occupied::TakeOver) if error.kind() == ErrorKind::InUse => false,
             (locked, _) => locked.map(|()| true)?,
         };
         check_volume(&path, &directory, missing)?;
         let creation = probe(&path, &directory)?;
         let lock_file = match occupied {
-            Occupied::Refuse => lock_file(&path, &directory)?,
+            Occupied::Refuse => lock_file(&path, &directory, instead)?,
             Occupied::TakeOver => replace_lock_file(&path, &directory)?,
         };
         // What a living writer has half written is its own.

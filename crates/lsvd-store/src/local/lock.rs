@@ -69,14 +69,18 @@ pub(super) fn lock(path: &Path, directory: &OwnedFd, instead: Instead) -> lsvd::
 }
 
 /// Locks the lock file, which is made where there is none.
-pub(super) fn lock_file(path: &Path, directory: &OwnedFd) -> lsvd::Result<LockFile> {
+pub(super) fn lock_file(
+    path: &Path,
+    directory: &OwnedFd,
+    instead: Instead,
+) -> lsvd::Result<LockFile> {
     for _ in 0..ATTEMPTS {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = open(directory, flags).map_err(|errno| not_locked(path, errno))?;
         check_ours(path, &file)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(in_use(path, directory, Instead::TakeOver)),
+            Err(Errno::WOULDBLOCK) => return Err(in_use(path, directory, instead)),
             Err(errno) => return Err(not_locked(path, errno)),
         }
         // Whoever took over meanwhile has put a file of its own there.

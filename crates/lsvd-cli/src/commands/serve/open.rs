@@ -145,7 +145,11 @@ fn open_lasting(
         let store = lock_store(arguments, Missing::Refuse, Occupied::TakeOver, handle)?;
         (listener, store, local)
     } else {
-        let store = lock_store(arguments, Missing::Make, Occupied::Refuse, handle)?;
+        let missing = match found {
+            Some(_) => Missing::Refuse,
+            None => Missing::Make,
+        };
+        let store = lock_store(arguments, missing, Occupied::Refuse, handle)?;
         let listener = runtime.block_on(endpoint.bind())?;
         let uuid = match (found, create) {
             (None, Some(options)) => {
