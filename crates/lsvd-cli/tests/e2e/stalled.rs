@@ -80,10 +80,23 @@ fn end(server: Server) {
     ended.assert_code(0);
 }
 
+/// A server that may be stopped, and goes with the test if that fails.
+struct Stopped(Option<Pid>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // Whatever comes of it, the test has failed already.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 fn stop_after(delay: Duration) {
     let directory = ObjectDirectory::new();
     let mut server = first(&directory);
     let pid = Pid::from_child(&server);
+    let mut guard = Stopped(Some(pid));
     let life = thread::spawn(move || live(&mut server));
     thread::sleep(delay);
     // It has ended where the machine was faster than when the life was measured.
@@ -95,6 +108,7 @@ fn stop_after(delay: Duration) {
         // There is nothing yet that could be taken over.
         kill_process(pid, Signal::CONT).unwrap();
         assert_eq!(life.join().unwrap(), WRITES);
+        guard.0 = None;
         return;
     }
     let arguments = ["--take-over", "--create", "64M", "--log-size", "64M"];
@@ -105,6 +119,7 @@ fn stop_after(delay: Duration) {
         kill_process(pid, Signal::CONT).unwrap();
     }
     let flushed = usize::from(life.join().unwrap());
+    guard.0 = None;
     let there = found.iter().take_while(|byte| **byte != 0).count();
     let prefix: Vec<u8> = (1..=WRITES).take(there).collect();
     assert_eq!(found[..there], prefix, "after {delay:?}");

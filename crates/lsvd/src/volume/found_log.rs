@@ -6,7 +6,7 @@ use super::recover::OpenOptions;
 use crate::bytes::superblock::Superblock;
 use crate::doors::disk::LocalDisk;
 use crate::doors::runtime::Runtime;
-use crate::parts::write_log::WriteLog;
+use crate::parts::write_log::{Beyond, WriteLog};
 use crate::words::error::{Error, ErrorKind, Result};
 
 /// The write log that was found in the directory.
@@ -63,19 +63,21 @@ impl FoundLog {
                 return Ok((log, true));
             }
             Self::None => {}
-            Self::Foreign(log) => {
-                let bytes = log.bytes_beyond(&newest.state.epochs).await?;
-                if bytes > 0 {
+            Self::Foreign(log) => match log.beyond(newest).await? {
+                // Of an opening whose claim was given up: that may still arrive, and names this one.
+                Beyond::Unused if log.is_of_size(options.log_bytes) => return Ok((log, false)),
+                Beyond::Unused | Beyond::Nothing => {}
+                Beyond::Bytes(bytes) => {
                     let place = log.set_aside(disk).await?;
                     tracing::warn!(
                         place,
                         bytes,
                         "an older write log of this volume was set aside: others wrote to the volume \
-                         since, and so many bytes of it are not known to have reached the store; \
-                         remove the file when nobody misses them"
+                         since, and so many bytes of it, or discards, are not known to have reached \
+                         the store; remove the file when nobody misses them"
                     );
                 }
-            }
+            },
         }
         let uuid = Uuid::from_u128(runtime.random());
         let object_size = newest.state.object_size;

@@ -185,8 +185,14 @@ impl Volume {
             None => Vec::new(),
         };
         start.log = Some((Arc::new(log), backlog));
+        let since = runtime.now();
         let own = fix_ends(&superblocks, &claim, end, &start, &*store).await?;
-        start.own = Some(OwnSuperblocks::new(superblocks, Arc::clone(&runtime), own));
+        start.own = Some(OwnSuperblocks::new(
+            superblocks,
+            Arc::clone(&runtime),
+            own,
+            since,
+        ));
         start.checkpoints = Some(StartCheckpoints {
             objects: checkpoints,
             kept,

@@ -387,3 +387,60 @@ fn what_is_at_risk_is_as_old_as_it_is() {
     assert!(volume.status().at_risk_since >= Some(aged));
     second.kill(volume);
 }
+
+/// The end of an epoch that was fixed with the log is an upper bound, and a claim of another host behind
+/// which its opening failed has not lowered it: the log has what the store has not.
+#[test]
+fn a_log_that_alone_has_what_an_end_counts_is_set_aside() {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let hosts = [MemoryDisk::new(512), MemoryDisk::new(512)];
+    let first = Process::new(&store);
+    let volume = four_flushed(&first, &hosts[0]);
+    first.kill(volume);
+    let again = Process::new(&store);
+    let volume = again.open(&hosts[0], &options()).unwrap();
+    assert_eq!(read(&volume, 4096, 4096), [1; 4096]);
+    again.kill(volume);
+    let second = Process::new(&store);
+    let taking = OpenOptions {
+        take_over: true,
+        ..options()
+    };
+    let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+    let objects = &second.store;
+    objects.fail_next_of("data.", Verb::Get, u64::MAX, refuse);
+    second.open(&hosts[1], &taking).unwrap_err();
+    assert_eq!(newest(&store).state.change, Change::Claim);
+    // So the first host takes the volume back.
+    let third = Process::new(&store);
+    let volume = third.open(&hosts[0], &taking).unwrap();
+    third.kill(volume);
+    assert_eq!(hosts[0].names().len(), 2, "{:?}", hosts[0].names());
+}
+
+/// What is only discarded has no bytes.
+#[test]
+fn a_log_with_flushed_discards_alone_is_set_aside() {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let hosts = [MemoryDisk::new(512), MemoryDisk::new(512)];
+    let first = Process::new(&store);
+    let volume = first.open(&hosts[0], &options()).unwrap();
+    volume.discard(0, 4096).unwrap();
+    volume.flush().unwrap();
+    first.kill(volume);
+    let second = Process::new(&store);
+    let taking = OpenOptions {
+        take_over: true,
+        ..options()
+    };
+    let volume = second.open(&hosts[1], &taking).unwrap();
+    second.store.mend();
+    volume.close().unwrap();
+    second.kill(volume);
+    let third = Process::new(&store);
+    let volume = third.open(&hosts[0], &options()).unwrap();
+    third.kill(volume);
+    assert_eq!(hosts[0].names().len(), 2, "{:?}", hosts[0].names());
+}

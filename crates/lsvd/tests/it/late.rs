@@ -11,7 +11,7 @@ use lsvd_sim::disk::MemoryDisk;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, create};
-use crate::world::{objects_of, read, runtime, wait_for};
+use crate::world::{Hasty, objects_of, read, runtime, wait_for};
 
 fn open(store: Arc<dyn ObjectStore>) -> lsvd::Result<Volume> {
     let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
@@ -128,5 +128,65 @@ fn the_ends_that_a_lost_owner_fixed_hurt_nobody() {
         }
         volume.close().unwrap();
         assert_eq!(read(&open(memory).unwrap(), 0, 512), [1; 512]);
+    }
+}
+
+/// A claim that was given up, and arrives while its own machine tries again.
+#[test]
+fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
+    let (memory, store) = created();
+    let disk = MemoryDisk::at("/host", 512);
+    let open = |store: Arc<dyn ObjectStore>| {
+        let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
+        let options = OpenOptions {
+            log_bytes: LOG_BYTES,
+            ..OpenOptions::new("the only machine")
+        };
+        Volume::open(store, &disk, runtime(), &options)
+    };
+    store.fail_next_of("superblock.", Verb::Put, 1, Fault::Late);
+    let given_up = open(store.clone()).unwrap_err();
+    assert_eq!(given_up.kind(), ErrorKind::Unavailable, "{given_up}");
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of("superblock.", Verb::Put, 1, Fault::Hang);
+    std::thread::scope(|scope| {
+        let again = scope.spawn(|| open(slow.clone()));
+        wait_for("the claim", || slow.hanging() > 0);
+        assert_eq!(arrive(&store), [Ok(())]);
+        slow.release();
+        let lost = again.join().unwrap().unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::InUse, "{lost}");
+    });
+    // It has the log that the claim names.
+    open(memory).unwrap();
+}
+
+/// Whatever is behind one's own superblock fences, also what cannot be read: a later program wrote it,
+/// or a bit of it flipped.
+#[test]
+fn a_claim_that_cannot_be_read_fences_all_the_same() {
+    for spoilt in [8_usize, 140] {
+        let (memory, _) = created();
+        let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
+        let options = OpenOptions {
+            log_bytes: LOG_BYTES,
+            ..OpenOptions::new("the first")
+        };
+        let hasty = Arc::new(Hasty(runtime()));
+        let first = Volume::open(memory.clone(), &disk, hasty, &options).unwrap();
+        first.write(0, &[1; 512]).unwrap();
+        first.flush().unwrap();
+        drop(open(memory.clone()).unwrap());
+        let name = "superblock.00000003";
+        let mut claim = pollster::block_on(memory.get(name)).unwrap().to_vec();
+        claim[spoilt] ^= 3;
+        pollster::block_on(memory.delete(name)).unwrap();
+        pollster::block_on(memory.put(name, vec![claim.into()])).unwrap();
+        wait_for("the fence", || {
+            let written = first.write(512, &[2; 512]).and_then(|()| first.flush());
+            written.is_err_and(|error| error.kind() == ErrorKind::Fenced)
+        });
+        let read = first.read(0, &mut [0; 512]).unwrap_err();
+        assert_eq!(read.kind(), ErrorKind::Fenced, "{read}");
     }
 }

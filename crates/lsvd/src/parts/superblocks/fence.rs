@@ -76,7 +76,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Fence {
-    /// A writer whose newest superblock was created just now, which is a check that passed.
+    /// A writer whose first superblock counts as a check that passed.
     pub(crate) fn new(
         own: Arc<OwnSuperblocks>,
         runtime: Arc<dyn Runtime>,
@@ -85,7 +85,7 @@ impl Fence {
         retry_timeout: Duration,
     ) -> Self {
         let state = State {
-            passed: runtime.now(),
+            passed: own.since(),
             unanswered: None,
             persisted_at: None,
         };

@@ -123,7 +123,8 @@ impl Superblocks {
         };
         let len = Superblock::len_of(&fixed).map_err(|error| self.unreadable(number, error))?;
         let Some(bytes) = self.part(number, 0..len as u64, patience).await? else {
-            return Ok(None);
+            // Its header was there a moment ago, and no superblock is ever removed.
+            return Err(self.unreadable(number, ObjectError::Truncated { needed: len }));
         };
         Superblock::decode(&bytes, number)
             .map(Some)
@@ -238,7 +239,8 @@ impl Superblocks {
         let mut own = own.clone();
         loop {
             let number = next_number(&own)?;
-            match self.get_within(number, patience).await? {
+            let next = self.get_within(number, patience).await;
+            match next.map_err(|error| self.fenced_if_damaged(number, error))? {
                 None => return Ok(own),
                 Some(next) if outstanding.is_some_and(|ours| ours.write_id == next.write_id) => {
                     own = next;
@@ -246,6 +248,20 @@ impl Superblocks {
                 Some(next) => return Err(fenced(&self.store.url(), &next)),
             }
         }
+    }
+
+    /// Whatever is behind a writer's own superblock fences it, also what it cannot read: a later program
+    /// may have taken over.
+    fn fenced_if_damaged(&self, number: u64, error: Error) -> Error {
+        if error.kind() != ErrorKind::Damaged {
+            return error;
+        }
+        let (place, name) = (self.store.url(), Superblock::name_of(number));
+        let message = format!(
+            "this writer of {place} is fenced: {name} is there, which it did not make or cannot read; \
+             what was not persisted stays in this machine's log. Stop this server"
+        );
+        Error::new(ErrorKind::Fenced, message).because(error)
     }
 
     fn failed(&self, verb: &str, error: StoreError) -> Error {
@@ -272,8 +288,8 @@ pub(crate) fn fenced(place: &str, by: &Superblock) -> Error {
 pub(crate) fn overtaken(place: &str, by: &Superblock) -> Error {
     let name = by.name();
     let message = format!(
-        "another process changed the volume in {place} at this moment, as {name} says; see who it is \
-         with `lsvd info`, then try again"
+        "another process changed the volume in {place} at this moment, as {name} says, and nothing was \
+         done here: see who it is with `lsvd info`, then try again"
     );
     Error::new(ErrorKind::InUse, message)
 }

@@ -18,6 +18,8 @@ use crate::words::name::ObjectId;
 pub(crate) struct OwnSuperblocks {
     superblocks: Superblocks,
     runtime: Arc<dyn Runtime>,
+    /// When the creation of the first of them began, which proved that nobody took over before.
+    since: Duration,
     /// One creation at a time.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -36,17 +38,24 @@ impl OwnSuperblocks {
         superblocks: Superblocks,
         runtime: Arc<dyn Runtime>,
         newest: Superblock,
+        since: Duration,
     ) -> Self {
         let outstanding = None;
         Self {
             superblocks,
             runtime,
+            since,
             turn: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
                 newest,
                 outstanding,
             }),
         }
+    }
+
+    /// When the creation of the first of them began.
+    pub(crate) const fn since(&self) -> Duration {
+        self.since
     }
 
     /// The epochs that the newest one lists.
@@ -92,6 +101,9 @@ impl OwnSuperblocks {
                 Ok(Creation::Ours(created)) => self.adopt(*created),
                 Ok(Creation::Lost(winner)) => {
                     return Err(fenced(&self.superblocks.store.url(), &winner));
+                }
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    return Err(self.superblocks.fenced_if_damaged(draft.number, error));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a superblock is not there yet, and is tried again");

@@ -18,7 +18,7 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::LOG_SEGMENTS_MIN;
 use crate::words::name::VolumeUuid;
 
-pub(crate) use recovery::{LogEnd, RecoveredBatch};
+pub(crate) use recovery::{Beyond, LogEnd, RecoveredBatch};
 pub(crate) use writer::Writer;
 
 /// Name of the log's file in its directory.

@@ -13,7 +13,7 @@ use crate::bytes::log::{
     BadData, LoggedSlice, Marks, Record, ScannedBatch, SyncedMark, marks, scan,
 };
 use crate::bytes::object_header::FIXED_HEADER_BYTES;
-use crate::bytes::superblock::EpochEnd;
+use crate::bytes::superblock::Superblock;
 use crate::doors::disk::{DiskWrite, WriteDurability};
 use crate::doors::runtime::Runtime;
 use crate::words::error::{Error, ErrorKind, Result};
@@ -82,27 +82,48 @@ impl LogEnd {
     }
 }
 
+/// What a log holds that may be nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// It was never written to.
+    Unused,
+    Nothing,
+    /// Batches with so many bytes of data.
+    Bytes(u64),
+}
+
 impl WriteLog {
-    /// Bytes of data in batches of which neither these epochs nor the log itself says that the store
-    /// has them.
-    pub(crate) async fn bytes_beyond(&self, epochs: &[EpochEnd]) -> Result<u64> {
+    /// What there is in batches of which nothing says that the store has them: neither `newest`, whose
+    /// epochs end at most where it says and which knows what is persisted, nor the log itself.
+    pub(crate) async fn beyond(&self, newest: &Superblock) -> Result<Beyond> {
         let is_listed = |batch: ObjectId| {
-            let mut epochs = epochs.iter();
+            let mut epochs = newest.state.epochs.iter();
             let epoch = epochs.find(|epoch| epoch.epoch == batch.epoch().0);
             epoch.is_some_and(|epoch| epoch.objects.is_some_and(|end| batch.sequence() < end))
         };
         let mut beyond = Vec::new();
         let mut all = Marks::default();
+        let mut is_unused = true;
         self.each_segment(|_, bytes| {
+            is_unused &= bytes.iter().all(|byte| *byte == 0);
             all = all.max(marks(bytes, &self.header));
             let batch = scan(bytes, &self.header, BadData::Ends);
-            let batch = batch.filter(|batch| !is_listed(batch.batch));
             beyond.extend(batch.map(|batch| (batch.batch, u64::from(batch.sectors))));
         })
         .await?;
+        if is_unused {
+            return Ok(Beyond::Unused);
+        }
+        // Where an end was fixed with a log, its last objects may be in that log alone.
+        beyond.retain(|(batch, _)| !is_listed(*batch) || Some(*batch) > newest.persisted);
         // Persisted in the log's own time: of the stream up to there.
-        let beyond = beyond.iter().filter(|(id, _)| Some(*id) > all.persisted);
-        Ok(beyond.map(|(_, sectors)| sectors).sum::<u64>() * SECTOR_BYTES)
+        beyond.retain(|(batch, _)| Some(*batch) > all.persisted);
+        let sectors = beyond.iter().map(|(_, sectors)| sectors);
+        Ok(match beyond.is_empty() {
+            true => Beyond::Nothing,
+            // Perhaps none: a batch of discards alone has no data.
+            false => Beyond::Bytes(sectors.sum::<u64>() * SECTOR_BYTES),
+        })
     }
 
     /// Reads the whole log, and finds the batches that go on where the stream of the store ends, at
