@@ -24,9 +24,6 @@ pub(crate) struct Stream<'a> {
     pub(crate) window: u32,
     /// What a superblock says is persisted.
     pub(crate) persisted: Option<ObjectId>,
-    /// Whether somebody may be writing it meanwhile. The end is then where the first object was
-    /// missing, though the writer may have filled that gap and gone on far behind it since.
-    pub(crate) growing: bool,
 }
 
 /// Where the stream of the store was found to end.
@@ -150,9 +147,11 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Damage, unless the object that was missing at the first look was only not there yet.
+    /// Damage, unless the object that was missing at the first look was only not there yet: somebody
+    /// may be writing meanwhile who does not know of a take-over, or is only read beside. The end is
+    /// then where it was missing, though that writer has filled the gap and gone on far behind it.
     async fn refuse_unless_filled(&self, missing: ObjectId, what: &str) -> Result<()> {
-        if self.growing && self.header(missing).await?.is_some() {
+        if self.header(missing).await?.is_some() {
             return Ok(());
         }
         Err(self.damaged(missing, what))

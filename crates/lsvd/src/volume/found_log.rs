@@ -55,18 +55,18 @@ impl FoundLog {
             // Of a volume that was closed nobody needs it.
             Self::Own(_) if newest.state.is_closed() => {}
             Self::Own(log) => {
-                tracing::warn!(
-                    directory = log.directory(),
-                    wanted = options.log_bytes,
-                    "the write log keeps its size until the volume was closed and is opened again"
-                );
+                tell_size(&log, options);
                 return Ok((log, true));
             }
             Self::None => {}
             Self::Foreign(log) => match log.beyond(newest).await? {
                 // Of an opening whose claim was given up: that may still arrive, and names this one.
-                Beyond::Unused if log.is_of_size(options.log_bytes) => return Ok((log, false)),
-                Beyond::Unused | Beyond::Nothing => {}
+                Beyond::Unused => {
+                    tell_size(&log, options);
+                    log.keep(disk).await?;
+                    return Ok((log, false));
+                }
+                Beyond::Nothing => {}
                 Beyond::Bytes(bytes) => {
                     let place = log.set_aside(disk).await?;
                     tracing::warn!(
@@ -84,5 +84,15 @@ impl FoundLog {
         // It takes the name of one that nobody needs.
         let log = WriteLog::create(disk, newest.volume, uuid, object_size, options.log_bytes);
         Ok((log.await?, false))
+    }
+}
+
+fn tell_size(log: &WriteLog, options: &OpenOptions) {
+    if !log.is_of_size(options.log_bytes) {
+        tracing::warn!(
+            directory = log.directory(),
+            wanted = options.log_bytes,
+            "the write log keeps its size until the volume was closed and is opened again"
+        );
     }
 }

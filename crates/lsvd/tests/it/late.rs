@@ -136,21 +136,21 @@ fn the_ends_that_a_lost_owner_fixed_hurt_nobody() {
 fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
     let (memory, store) = created();
     let disk = MemoryDisk::at("/host", 512);
-    let open = |store: Arc<dyn ObjectStore>| {
+    let open = |store: Arc<dyn ObjectStore>, log_bytes| {
         let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
         let options = OpenOptions {
-            log_bytes: LOG_BYTES,
+            log_bytes,
             ..OpenOptions::new("the only machine")
         };
         Volume::open(store, &disk, runtime(), &options)
     };
     store.fail_next_of("superblock.", Verb::Put, 1, Fault::Late);
-    let given_up = open(store.clone()).unwrap_err();
+    let given_up = open(store.clone(), LOG_BYTES).unwrap_err();
     assert_eq!(given_up.kind(), ErrorKind::Unavailable, "{given_up}");
     let slow = Arc::new(Faulty::new(memory.clone()));
     slow.fail_next_of("superblock.", Verb::Put, 1, Fault::Hang);
     std::thread::scope(|scope| {
-        let again = scope.spawn(|| open(slow.clone()));
+        let again = scope.spawn(|| open(slow.clone(), 2 * LOG_BYTES));
         wait_for("the claim", || slow.hanging() > 0);
         assert_eq!(arrive(&store), [Ok(())]);
         slow.release();
@@ -158,7 +158,7 @@ fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
         assert_eq!(lost.kind(), ErrorKind::InUse, "{lost}");
     });
     // It has the log that the claim names.
-    open(memory).unwrap();
+    open(memory, LOG_BYTES).unwrap();
 }
 
 /// Whatever is behind one's own superblock fences, also what cannot be read: a later program wrote it,

@@ -163,6 +163,12 @@ impl WriteLog {
         Ok(format!("{}/{name}", self.directory))
     }
 
+    /// Makes its name durable, which it may not be: who gave it may have been killed before it was.
+    pub(crate) async fn keep(&self, disk: &dyn LocalDisk) -> Result<()> {
+        let kept = disk.rename(FILE, FILE).await;
+        kept.map_err(|error| failure("keep", &self.directory, error))
+    }
+
     /// Identity of the log.
     pub(crate) const fn uuid(&self) -> Uuid {
         self.header.log
