@@ -9,6 +9,7 @@ mod crash;
 mod fuzz;
 mod needs;
 mod powercut;
+mod sim;
 mod step;
 mod test;
 mod tidy;
@@ -45,6 +46,8 @@ enum Chore {
     Crash(crash::Arguments),
     /// Cut the power of a guest that serves a volume, again and again, and judge what comes back
     Powercut(powercut::Arguments),
+    /// Run the engine in simulated worlds, seed by seed, and judge each
+    Sim(sim::Arguments),
     /// Fuzz the decoders
     Fuzz {
         /// Minutes for each target
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run_chosen(&arguments),
         Chore::Crash(arguments) => crash::run_all(&arguments),
         Chore::Powercut(arguments) => powercut::run_all(&arguments),
+        Chore::Sim(arguments) => sim::run_chosen(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
         Chore::Shuttle => test::shuttle(),

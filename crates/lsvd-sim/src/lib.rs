@@ -2,7 +2,12 @@
 //! whose power is cut, with every mishap at the test's command. Nothing here is shipped, and nothing
 //! depends on time or chance but by a seed.
 
+pub mod cloud;
 pub mod disk;
 pub mod disk_conformance;
+pub mod executor;
+pub mod history;
+pub mod points;
 pub mod random;
 pub mod volatile;
+pub mod world;

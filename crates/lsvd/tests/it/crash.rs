@@ -9,7 +9,6 @@
 //! this life or in those before it that ended with a kill; or the whole disk was.
 
 mod client;
-mod history;
 mod store;
 
 use std::io::Write;
@@ -24,11 +23,11 @@ use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{CreateOptions, FlushTarget, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request, Survivors};
+use lsvd_sim::history::{Durable, Expect, History, SECTOR};
 use lsvd_sim::random::Random;
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
 use client::Life;
-use history::{Durable, Expect, History, SECTOR};
 use store::{StoreDeath, StoreOfMachine};
 
 use crate::simulated::{Simulated, one_thread};

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use lsvd::Volume;
+use lsvd_sim::history::{Durable, Expect, History, Moment, SECTOR, stamp};
 use lsvd_sim::random::Random;
 
 use super::SECTORS;
-use super::history::{Durable, Expect, History, Moment, SECTOR, stamp};
 
 /// A volume as long as it is open.
 #[derive(Clone)]
@@ -40,7 +40,9 @@ impl Life {
         let sent: Moment = self.history.lock().unwrap().send_flush();
         let flushed = self.volume.flush_async().await.is_ok();
         if flushed {
-            self.history.lock().unwrap().flushed(sent, self.durable);
+            let mut history = self.history.lock().unwrap();
+            let line = history.line();
+            history.flushed(line, sent, self.durable).unwrap();
         }
         flushed
     }
@@ -74,22 +76,28 @@ impl Life {
         }
     }
 
+    fn send(&self, start: u64, sectors: u64, is_write: bool) -> u64 {
+        let mut history = self.history.lock().unwrap();
+        let line = history.line();
+        history.send(line, start, sectors, is_write)
+    }
+
     async fn write(&self, start: u64, sectors: u64) {
-        let (key, serial) = self.history.lock().unwrap().send(start, sectors, true);
+        let serial = self.send(start, sectors, true);
         let data: Vec<u8> = (start..start + sectors)
             .flat_map(|lba| stamp(serial, lba))
             .collect();
         let written = self.volume.write_async(start * SECTOR as u64, &data).await;
-        self.history.lock().unwrap().answer(key, written.is_ok());
+        self.history.lock().unwrap().answer(serial, written.is_ok());
     }
 
     async fn clear(&self, start: u64, sectors: u64, discards: bool) {
-        let (key, _) = self.history.lock().unwrap().send(start, sectors, false);
+        let serial = self.send(start, sectors, false);
         let (at, len) = (start * SECTOR as u64, sectors * SECTOR as u64);
         let cleared = match discards {
             true => self.volume.discard_async(at, len).await,
             false => self.volume.write_zeroes_async(at, len).await,
         };
-        self.history.lock().unwrap().answer(key, cleared.is_ok());
+        self.history.lock().unwrap().answer(serial, cleared.is_ok());
     }
 }

@@ -1,0 +1,125 @@
+//! Clients of an open volume, who write down what they send and what is answered, and check all that
+//! they read.
+
+use std::sync::Arc;
+
+use lsvd::{ErrorKind, Volume};
+use parking_lot::Mutex;
+
+use super::Counts;
+use crate::executor::Executor;
+use crate::history::{Durable, History, Line, SECTOR, stamp};
+use crate::random::Random;
+
+/// What a client has to do with.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) executor: Executor,
+    pub(super) volume: Volume,
+    pub(super) history: Arc<Mutex<History>>,
+    pub(super) wrong: Arc<Mutex<Option<String>>>,
+    pub(super) counts: Arc<Mutex<Counts>>,
+    /// Its writer's line of history.
+    pub(super) line: Line,
+    /// What a flush means here.
+    pub(super) durable: Durable,
+    /// Whether an answered write is durable.
+    pub(super) writes_through: bool,
+    pub(super) sectors: u64,
+    /// Sectors of the largest write that is one to a crash.
+    pub(super) largest: u64,
+    /// Whether reads of the store may end too early, which looks like damage.
+    pub(super) is_cut_short: bool,
+}
+
+impl Client {
+    /// One request at a time, of which so many in a hundred are flushes.
+    pub(super) async fn work(self, mut random: Random, requests: u64, flushing: u64) {
+        for _ in 0..requests {
+            self.counts.lock().operations += 1;
+            let largest = if random.chance(12) { self.largest } else { 8 };
+            let sectors = 1 + random.below(largest);
+            // Half of it where the others are.
+            let start = if random.chance(50) {
+                random.below(64)
+            } else {
+                random.below(self.sectors - sectors)
+            };
+            if random.chance(flushing) {
+                self.flush().await;
+                continue;
+            }
+            match random.below(12) {
+                1 => self.clear(start, sectors, random.chance(50)).await,
+                2 | 3 => self.read(start, sectors).await,
+                4 if random.chance(50) => {
+                    let pause = std::time::Duration::from_micros(random.below(30_000));
+                    self.executor.sleep(pause).await;
+                }
+                _ => self.write(start, sectors).await,
+            }
+        }
+    }
+
+    pub(super) async fn flush(&self) {
+        let sent = self.history.lock().send_flush();
+        if self.volume.flush_async().await.is_ok() {
+            let flushed = self.history.lock().flushed(self.line, sent, self.durable);
+            self.note(flushed);
+        }
+    }
+
+    async fn write(&self, start: u64, sectors: u64) {
+        let serial = self.history.lock().send(self.line, start, sectors, true);
+        let data: Vec<u8> = (start..start + sectors)
+            .flat_map(|lba| stamp(serial, lba))
+            .collect();
+        let written = self.volume.write_async(start * SECTOR as u64, &data).await;
+        self.answer(serial, written.is_ok());
+    }
+
+    fn answer(&self, serial: u64, succeeded: bool) {
+        let mut history = self.history.lock();
+        history.answer(serial, succeeded);
+        if succeeded && self.writes_through {
+            history.logged(serial);
+        }
+    }
+
+    async fn clear(&self, start: u64, sectors: u64, discards: bool) {
+        let serial = self.history.lock().send(self.line, start, sectors, false);
+        let (at, len) = (start * SECTOR as u64, sectors * SECTOR as u64);
+        let cleared = match discards {
+            true => self.volume.discard_async(at, len).await,
+            false => self.volume.write_zeroes_async(at, len).await,
+        };
+        self.answer(serial, cleared.is_ok());
+    }
+
+    async fn read(&self, start: u64, sectors: u64) {
+        let sent = self.history.lock().send_flush();
+        let mut found = vec![0xee; super::settings::index(sectors) * SECTOR];
+        let read = self.volume.read_async(start * SECTOR as u64, &mut found);
+        let read = read.await;
+        let history = self.history.lock();
+        // What a writer still shows that was taken over is its own line's, and may be removed.
+        if history.line() != self.line {
+            return;
+        }
+        let checked = match read {
+            Ok(()) => history.check_read(start, &found, sent),
+            Err(error) if error.kind() == ErrorKind::Damaged && !self.is_cut_short => {
+                Err(format!("a read fails for good: {error}"))
+            }
+            Err(_) => Ok(()),
+        };
+        drop(history);
+        self.note(checked);
+    }
+
+    fn note(&self, checked: Result<(), String>) {
+        if let Err(what) = checked {
+            self.wrong.lock().get_or_insert(what);
+        }
+    }
+}

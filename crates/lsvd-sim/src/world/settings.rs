@@ -1,0 +1,72 @@
+//! What a run is made of: its seed, and what is drawn from it.
+
+use std::fmt;
+use std::time::Duration;
+
+use lsvd::{CheckpointOptions, Durability, FlushTarget, OpenOptions};
+
+use crate::random::Random;
+
+/// Of one run. Small, so that everything wraps, fills up and overlaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Decides all that is not said here.
+    pub seed: u64,
+    /// Lives of writers.
+    pub lives: u32,
+    /// Bytes of a data object.
+    pub object_bytes: u64,
+    /// Sectors of the volume.
+    pub sectors: u64,
+}
+
+impl Settings {
+    /// Those of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(!seed);
+        Self {
+            seed,
+            lives: 12,
+            object_bytes: [16, 32, 64, 256][index(random.below(4))] << 10,
+            sectors: 2048,
+        }
+    }
+
+    /// How a volume is opened, the next time.
+    pub(super) fn open(&self, random: &mut Random, machine: usize, take_over: bool) -> OpenOptions {
+        let segment = self.object_bytes * 9 / 8 + (68 << 10);
+        OpenOptions {
+            take_over,
+            window: [1, 2, 3, 4][index(random.below(4))],
+            log_bytes: segment * (5 + random.below(12)),
+            seal_timeout: Duration::from_millis(1 + random.below(20)),
+            retry_timeout: Duration::from_millis(20 + random.below(2000)),
+            flush: match random.below(4) {
+                0 => FlushTarget::Store,
+                _ => FlushTarget::Local,
+            },
+            durability: match random.below(5) {
+                0 => Durability::WriteThrough,
+                _ => Durability::WriteBack,
+            },
+            checkpoint: CheckpointOptions {
+                objects: [1, 2, 4, 8][index(random.below(4))],
+                copied_bytes: 1 << random.below(22),
+                part_bytes: 4096 << random.below(6),
+            },
+            ..OpenOptions::new(format!("machine {machine}"))
+        }
+    }
+}
+
+/// A small number as a place in a list.
+pub(super) fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--seed {} --lives {}", self.seed, self.lives)
+    }
+}

@@ -1,0 +1,82 @@
+//! Worlds of a list of seeds, and of new ones in every run.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use lsvd_sim::points::Place;
+use lsvd_sim::world::{Counts, Settings, run};
+
+/// The seeds of every run.
+const FIXED: u64 = 1000;
+
+/// Seeds that once found something.
+const FOUND: [u64; 6] = [1522, 4543, 4726, 5532, 7729, 359_082_865_504];
+
+/// How many more there are, new ones in each run.
+const FRESH: u64 = 200;
+
+/// `LSVD_SIM_SEEDS=FIRST..END` runs others. Which ones are run is printed.
+fn seeds() -> Vec<u64> {
+    if let Ok(chosen) = std::env::var("LSVD_SIM_SEEDS") {
+        let (first, end) = chosen.split_once("..").unwrap();
+        return (first.parse().unwrap()..end.parse().unwrap()).collect();
+    }
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let fresh = since.unwrap().as_secs() * FRESH;
+    let (fixed, fresh) = (0..FIXED, fresh..fresh + FRESH);
+    tell(&format!(
+        "simulation: seeds {fixed:?}, and new ones {fresh:?}"
+    ));
+    FOUND.into_iter().chain(fixed).chain(fresh).collect()
+}
+
+/// Not by `eprintln`, which is heard of failed tests alone.
+fn tell(line: &str) {
+    let line = format!("{line}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+#[test]
+fn whatever_happens_there_is_a_state_that_the_history_explains() {
+    let seeds = seeds();
+    let (next, counts) = (AtomicUsize::new(0), Mutex::new(Counts::default()));
+    let wrong = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match run(Settings::of(*seed)) {
+                        Ok(finished) => counts.lock().unwrap().add(&finished.counts),
+                        Err(violation) => {
+                            tell(&violation.to_string());
+                            wrong.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(wrong.into_inner(), 0, "of {} seeds", seeds.len());
+    let counts = counts.into_inner().unwrap();
+    if seeds.len() >= 1000 {
+        let never = Place::ALL.iter().filter(|place| {
+            let ended = |is_done| counts.ended.contains_key(&(**place, is_done));
+            !ended(false) || !ended(true)
+        });
+        // Objects of no stream come of late uploads alone, and few lives pass their removal.
+        let never: Vec<_> = never.filter(|place| **place != Place::DeleteData).collect();
+        assert!(never.is_empty(), "nothing ended at {never:?}");
+    }
+}
+
+#[test]
+fn a_seed_goes_the_same_way_again() {
+    for seed in 0..20 {
+        let settings = Settings::of(seed);
+        assert_eq!(run(settings), run(settings));
+    }
+}
