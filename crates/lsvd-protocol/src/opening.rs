@@ -234,14 +234,7 @@ impl Protocol {
         host: usize,
         (id, lost): (OpeningId, &Arc<Superblock>),
     ) {
-        let own_epoch = lost.epochs.last().map(|own| own.epoch);
-        let found = state.store.find_newest(false).ok().cloned();
-        let is_same_writer = |found: &Arc<Superblock>| {
-            let winner = &state.store.superblocks[&lost.number];
-            let next = [winner, found].map(|found| Some(found.next_epoch()));
-            found.change != Change::Tombstone && next == [own_epoch; 2]
-        };
-        let winner = &state.store.superblocks[&lost.number];
+        let winner = Arc::clone(&state.store.superblocks[&lost.number]);
         let claim = if self.broken == Broken::ClaimOneHigher {
             Some(Superblock {
                 number: lost.number + 1,
@@ -249,9 +242,12 @@ impl Protocol {
                 ..(**lost).clone()
             })
         } else {
+            let own_epoch = lost.epochs.last().map(|own| own.epoch);
+            let is_same_writer = |found: &Superblock| Some(found.next_epoch()) == own_epoch;
+            let newest = state.store.find_newest(false).ok();
+            let newest = newest.filter(|newest| is_same_writer(&winner) && is_same_writer(newest));
             let log = lost.log.unwrap_or(id);
-            let newest = found.filter(is_same_writer);
-            newest.map(|newest| self.claim_behind(&newest, (id, log)))
+            newest.map(|newest| self.claim_behind(newest, (id, log)))
         };
         let Some(claim) = claim.map(Arc::new) else {
             state.hosts[host].process = Process::None;

@@ -151,15 +151,64 @@ fn a_removal_without_a_look_takes_nothing_that_is_needed() {
 }
 
 #[test]
-#[ignore = "many minutes"]
-fn far_all_at_once() {
+#[ignore = "minutes"]
+fn far_take_overs() {
+    let bounds = Bounds {
+        openings: 4,
+        batches: 3,
+        crashes: 2,
+        disk_losses: 1,
+        ..SMALL
+    };
+    sound("far, take-overs", bounds, &[LOG_REPLAYED, STRAY]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn far_faults() {
     let bounds = Bounds {
         batches: 3,
+        crashes: 1,
+        faults: 2,
+        ..SMALL
+    };
+    sound("far, faults", bounds, &[LOG_REPLAYED, STRAY]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn far_checkpoints() {
+    let bounds = Bounds {
+        batches: 3,
+        checkpoints: 3,
+        crashes: 1,
+        ..SMALL
+    };
+    sound("far, checkpoints", bounds, &[OVERTAKEN_MISSES, REOPENED]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn far_all_at_once() {
+    let bounds = Bounds {
         checkpoints: 2,
         crashes: 1,
         disk_losses: 1,
         faults: 1,
         ..SMALL
     };
-    sound("all at once", bounds, &[LOG_REPLAYED, REOPENED, STRAY]);
+    sound("far, all at once", bounds, &[LOG_REPLAYED, REOPENED]);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn far_removals() {
+    let bounds = Bounds {
+        openings: 5,
+        checkpoints: 1,
+        crashes: 1,
+        removals: 2,
+        ..SMALL
+    };
+    sound("far, removals", bounds, &[MADE_AGAIN, REMOVES]);
 }
