@@ -69,9 +69,8 @@ fn a_volume_is_taken_over_and_opened_with_its_log() {
 fn four_openings_follow_one_another() {
     let bounds = Bounds {
         openings: 4,
-        crashes: 2,
+        crashes: 1,
         batches: 1,
-        disk_losses: 1,
         ..SMALL
     };
     sound("four openings", bounds, &[LOG_REPLAYED, TWO_AT_WORK]);
@@ -206,7 +205,6 @@ fn far_removals() {
     let bounds = Bounds {
         openings: 5,
         checkpoints: 1,
-        crashes: 1,
         removals: 2,
         ..SMALL
     };
