@@ -24,6 +24,8 @@ pub(crate) struct Stream<'a> {
     pub(crate) window: u32,
     /// What a superblock says is persisted.
     pub(crate) persisted: Option<ObjectId>,
+    /// Whether it is read without a claim, beside a writer: more may be persisted meanwhile.
+    pub(crate) growing: bool,
 }
 
 /// Where the stream of the store was found to end.
@@ -114,7 +116,7 @@ impl Stream<'_> {
                 "it is missing, and {}, which is behind it, was persisted",
                 ObjectName::data(persisted)
             );
-            return self.refuse_unless_filled(missing, &what).await;
+            return self.refuse_persisted(missing, &what).await;
         }
         let window = u64::from(self.window);
         let mut missing = None;
@@ -134,7 +136,7 @@ impl Stream<'_> {
                     let name = ObjectName::data(header.id);
                     if header.persisted >= Some(first) {
                         let what = format!("it is missing, and was persisted, as {name} says");
-                        return self.refuse_unless_filled(first, &what).await;
+                        return self.refuse_persisted(first, &what).await;
                     }
                     if distance >= window {
                         let what = format!("it is missing, and {name} is there");
@@ -147,9 +149,18 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Damage, unless the object that was missing at the first look was only not there yet: somebody
-    /// may be writing meanwhile who does not know of a take-over, or is only read beside. The end is
-    /// then where it was missing, though that writer has filled the gap and gone on far behind it.
+    /// Damage, unless nobody has claimed the stream for this reader. Behind a claim nothing more is
+    /// persisted, so what is missing there is lost, even if it comes back later.
+    async fn refuse_persisted(&self, missing: ObjectId, what: &str) -> Result<()> {
+        match self.growing {
+            true => self.refuse_unless_filled(missing, what).await,
+            false => Err(self.damaged(missing, what)),
+        }
+    }
+
+    /// Damage, unless the object that was missing at the first look was only not there yet: a writer
+    /// that does not know of a take-over, or is read beside, may fill the gap meanwhile and go on far
+    /// behind it. The end is then where it was missing.
     async fn refuse_unless_filled(&self, missing: ObjectId, what: &str) -> Result<()> {
         if self.header(missing).await?.is_some() {
             return Ok(());

@@ -108,6 +108,7 @@ async fn roll_forward(
         volume: newest.volume,
         window: newest.state.window(),
         persisted: newest.persisted,
+        growing: true,
     };
     let end = start.roll_forward(&stream, newest, epochs, &kept).await?;
     stream.refuse_damage(&end, epochs).await?;

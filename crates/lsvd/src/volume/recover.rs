@@ -166,6 +166,7 @@ impl Volume {
             volume: claim.volume,
             window: newest.state.window(),
             persisted: claim.persisted,
+            growing: false,
         };
         let (_own, before) = claim.state.epochs.split_last().unzip();
         let before = before.unwrap_or_default();

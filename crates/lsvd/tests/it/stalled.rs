@@ -14,12 +14,17 @@ use crate::host::{LOG_BYTES, create};
 use crate::world::{objects_of, read, runtime, wait_for};
 
 fn open(store: Arc<dyn ObjectStore>, disk: &MemoryDisk) -> lsvd::Result<Volume> {
+    open_with(store, disk, 8)
+}
+
+fn open_with(store: Arc<dyn ObjectStore>, disk: &MemoryDisk, window: u32) -> lsvd::Result<Volume> {
     let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
     let options = OpenOptions {
         take_over: true,
         flush: FlushTarget::Store,
         log_bytes: LOG_BYTES,
         seal_timeout: Duration::from_millis(20),
+        window,
         ..OpenOptions::new("a machine")
     };
     Volume::open(store, &disk, runtime(), &options)
@@ -191,4 +196,37 @@ fn stalled_at_a_later_upload() {
 #[test]
 fn stalled_at_a_fence_check() {
     stall("superblock.00000003", Verb::Get);
+}
+
+/// A writer that does not know yet that it is taken over goes on storing. What the taker missed at
+/// its search may be there a moment later, with more behind it than can be under way at once: that is
+/// no damage.
+#[test]
+fn a_taker_that_searches_while_the_writer_still_stores_finds_no_damage() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let stalled = Arc::new(Faulty::new(memory.clone()));
+    let first = open_with(stalled.clone(), &MemoryDisk::new(512), 1).unwrap();
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of("data.00000001", Verb::Get, 1, Fault::Hang);
+    let taker = std::thread::spawn({
+        let slow = slow.clone();
+        move || open_with(slow, &MemoryDisk::new(512), 1)
+    });
+    wait_for("the stall", || slow.hanging() > 0);
+    stalled.fail_next_of("superblock.00000003", Verb::Get, u64::MAX, Fault::Hang);
+    for round in 0..3_u64 {
+        first.write(round * 512, &[1; 512]).unwrap();
+        let stored = usize::try_from(round).unwrap() + 1;
+        wait_for("the upload", || {
+            objects_of(&*memory, "data.").len() == stored
+        });
+    }
+    slow.release();
+    let second = taker.join().unwrap().unwrap();
+    assert_eq!(read(&second, 0, 1536), [0; 1536]);
+    second.write(0, &[2; 512]).unwrap();
+    second.flush().unwrap();
+    assert_eq!(read(&second, 0, 1024), [[2; 512], [0; 512]].concat());
+    stalled.release();
 }

@@ -1,0 +1,4 @@
+//! The protocol as it is, and with each of its rules broken.
+
+mod broken;
+mod sound;
