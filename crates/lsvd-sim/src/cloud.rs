@@ -31,17 +31,6 @@ pub struct Cloud {
     /// What carries out requests whoever asked for them.
     group: Group,
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
-    breach: Breach,
-}
-
-/// How a store breaks its contract.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Breach {
-    /// It does not.
-    #[default]
-    None,
-    /// A creation replaces what is there.
-    IgnoresConditions,
 }
 
 /// How a client's requests fare: percentages, and times.
@@ -108,12 +97,11 @@ impl fmt::Debug for Cloud {
 impl Cloud {
     /// An empty store.
     #[must_use]
-    pub fn new(executor: &Executor, breach: Breach) -> Self {
+    pub fn new(executor: &Executor) -> Self {
         Self {
             executor: executor.clone(),
             group: executor.group(),
             objects: Arc::default(),
-            breach,
         }
     }
 
@@ -129,22 +117,15 @@ impl Cloud {
         }
     }
 
-    /// Names of all objects, in order.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.objects.lock().keys().cloned().collect()
-    }
-
     fn carry_out(&self, request: &Request) -> Result<Answer, StoreErrorKind> {
         let mut objects = self.objects.lock();
         match request {
             Request::Put(name, body) => {
-                let is_free = !objects.contains_key(name);
-                if is_free || self.breach == Breach::IgnoresConditions {
-                    objects.insert(name.clone(), body.clone());
-                    return Ok(Answer::Done);
+                if objects.contains_key(name) {
+                    return Err(StoreErrorKind::AlreadyExists);
                 }
-                Err(StoreErrorKind::AlreadyExists)
+                objects.insert(name.clone(), body.clone());
+                Ok(Answer::Done)
             }
             Request::Get(name, range) => {
                 let object = objects.get(name).ok_or(StoreErrorKind::NotFound)?;

@@ -169,11 +169,6 @@ impl Executor {
         self.shared.state.lock().digest
     }
 
-    /// Mixes something into the digest that two runs of a seed must have in common.
-    pub fn note(&self, what: u64) {
-        self.shared.state.lock().mix(what);
-    }
-
     /// Steps so far.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use lsvd::{CreateOptions, Volume};
 use parking_lot::Mutex;
 
-use crate::cloud::{Breach, Cloud, Mood};
+use crate::cloud::{Cloud, Mood};
 use crate::disk::MemoryDisk;
 use crate::executor::Executor;
 use crate::history::{History, SECTOR};
@@ -160,7 +160,7 @@ impl World {
             executor: executor.clone(),
             settings,
             random,
-            cloud: Cloud::new(executor, Breach::None),
+            cloud: Cloud::new(executor),
             history: Arc::default(),
             owner: None,
             ghost: None,

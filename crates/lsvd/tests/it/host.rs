@@ -108,3 +108,24 @@ pub(crate) fn open_stored(store: Arc<dyn ObjectStore>, take_over: bool) -> Resul
     };
     open_fresh(store, crate::world::runtime(), options)
 }
+
+/// Settings of a writer that takes over, and flushes to the store.
+pub(crate) fn taking_over() -> OpenOptions {
+    OpenOptions {
+        take_over: true,
+        flush: FlushTarget::Store,
+        log_bytes: LOG_BYTES,
+        seal_timeout: Duration::from_millis(20),
+        ..OpenOptions::new("a machine")
+    }
+}
+
+/// Opens a volume with the log that is, or is to be, on `disk`.
+pub(crate) fn open_on(
+    store: Arc<dyn ObjectStore>,
+    disk: &MemoryDisk,
+    options: &OpenOptions,
+) -> Result<Volume> {
+    let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
+    Volume::open(store, &disk, crate::world::runtime(), options)
+}

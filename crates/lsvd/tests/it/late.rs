@@ -2,27 +2,18 @@
 //! object, of a claim, of what a claim is followed by.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::store::{ObjectStore, StoreError, StoreErrorKind};
-use lsvd::{ErrorKind, FlushTarget, OpenOptions, Volume};
+use lsvd::{ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::MemoryDisk;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::host::{LOG_BYTES, create};
+use crate::host::{LOG_BYTES, create, open_on, taking_over};
 use crate::world::{Hasty, objects_of, read, runtime, wait_for};
 
 fn open(store: Arc<dyn ObjectStore>) -> lsvd::Result<Volume> {
-    let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
-    let options = OpenOptions {
-        take_over: true,
-        flush: FlushTarget::Store,
-        log_bytes: LOG_BYTES,
-        seal_timeout: Duration::from_millis(20),
-        ..OpenOptions::new("a machine")
-    };
-    Volume::open(store, &disk, runtime(), &options)
+    open_on(store, &MemoryDisk::new(512), &taking_over())
 }
 
 fn created() -> (Arc<MemoryStore>, Arc<Faulty>) {
@@ -137,12 +128,11 @@ fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
     let (memory, store) = created();
     let disk = MemoryDisk::at("/host", 512);
     let open = |store: Arc<dyn ObjectStore>, log_bytes| {
-        let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
         let options = OpenOptions {
             log_bytes,
             ..OpenOptions::new("the only machine")
         };
-        Volume::open(store, &disk, runtime(), &options)
+        open_on(store, &disk, &options)
     };
     store.fail_next_of("superblock.", Verb::Put, 1, Fault::Late);
     let given_up = open(store.clone(), LOG_BYTES).unwrap_err();

@@ -2,32 +2,30 @@
 //! one line of history survives.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
 
-use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::store::ObjectStore;
-use lsvd::{ErrorKind, FlushTarget, OpenOptions, Volume};
+use lsvd::{ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::MemoryDisk;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::host::{LOG_BYTES, create};
-use crate::world::{objects_of, read, runtime, wait_for};
+use crate::host::{create, open_on, taking_over};
+use crate::world::{objects_of, read, wait_for};
 
 fn open(store: Arc<dyn ObjectStore>, disk: &MemoryDisk) -> lsvd::Result<Volume> {
-    open_with(store, disk, 8)
+    open_on(store, disk, &taking_over())
 }
 
-fn open_with(store: Arc<dyn ObjectStore>, disk: &MemoryDisk, window: u32) -> lsvd::Result<Volume> {
-    let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
-    let options = OpenOptions {
-        take_over: true,
-        flush: FlushTarget::Store,
-        log_bytes: LOG_BYTES,
-        seal_timeout: Duration::from_millis(20),
-        window,
-        ..OpenOptions::new("a machine")
-    };
-    Volume::open(store, &disk, runtime(), &options)
+/// A writer that takes over from another one, and is stalled at its claim until its store is released.
+fn stalled_taker(memory: &Arc<MemoryStore>) -> (Arc<Faulty>, JoinHandle<lsvd::Result<Volume>>) {
+    let slow = Arc::new(Faulty::new(memory.clone()));
+    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
+    let taker = std::thread::spawn({
+        let slow = slow.clone();
+        move || open(slow, &MemoryDisk::new(512))
+    });
+    wait_for("the stall", || slow.hanging() > 0);
+    (slow, taker)
 }
 
 /// What happened to the first writer.
@@ -112,13 +110,7 @@ fn a_taker_that_was_stalled_at_its_claim_sees_what_was_flushed_meanwhile() {
     let memory = Arc::new(MemoryStore::new());
     create(&memory);
     let first = open(memory.clone(), &MemoryDisk::new(512)).unwrap();
-    let slow = Arc::new(Faulty::new(memory));
-    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
-    let taker = std::thread::spawn({
-        let slow = slow.clone();
-        move || open(slow, &MemoryDisk::new(512))
-    });
-    wait_for("the stall", || slow.hanging() > 0);
+    let (slow, taker) = stalled_taker(&memory);
     first.write(0, &[1; 512]).unwrap();
     first.flush().unwrap();
     slow.release();
@@ -133,13 +125,7 @@ fn a_taker_whose_number_the_writer_took_claims_the_next() {
     let memory = Arc::new(MemoryStore::new());
     create(&memory);
     let first = open(memory.clone(), &MemoryDisk::new(512)).unwrap();
-    let slow = Arc::new(Faulty::new(memory.clone()));
-    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
-    let taker = std::thread::spawn({
-        let slow = slow.clone();
-        move || open(slow, &MemoryDisk::new(512))
-    });
-    wait_for("the stall", || slow.hanging() > 0);
+    let (slow, taker) = stalled_taker(&memory);
     first.write(0, &[1; 512]).unwrap();
     first.checkpoint().unwrap();
     assert!(objects_of(&*memory, "superblock.00000003").len() == 1);
@@ -158,13 +144,7 @@ fn of_two_takers_at_once_one_is_refused() {
     let memory = Arc::new(MemoryStore::new());
     create(&memory);
     let _first = open(memory.clone(), &MemoryDisk::new(512)).unwrap();
-    let slow = Arc::new(Faulty::new(memory.clone()));
-    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
-    let taker = std::thread::spawn({
-        let slow = slow.clone();
-        move || open(slow, &MemoryDisk::new(512))
-    });
-    wait_for("the stall", || slow.hanging() > 0);
+    let (slow, taker) = stalled_taker(&memory);
     let second = open(memory, &MemoryDisk::new(512)).unwrap();
     slow.release();
     let refused = taker.join().unwrap().unwrap_err();
@@ -198,6 +178,13 @@ fn stalled_at_a_fence_check() {
     stall("superblock.00000003", Verb::Get);
 }
 
+fn one_at_once() -> OpenOptions {
+    OpenOptions {
+        window: 1,
+        ..taking_over()
+    }
+}
+
 /// A writer that does not know yet that it is taken over goes on storing. What the taker missed at
 /// its search may be there a moment later, with more behind it than can be under way at once: that is
 /// no damage.
@@ -206,12 +193,12 @@ fn a_taker_that_searches_while_the_writer_still_stores_finds_no_damage() {
     let memory = Arc::new(MemoryStore::new());
     create(&memory);
     let stalled = Arc::new(Faulty::new(memory.clone()));
-    let first = open_with(stalled.clone(), &MemoryDisk::new(512), 1).unwrap();
+    let first = open_on(stalled.clone(), &MemoryDisk::new(512), &one_at_once()).unwrap();
     let slow = Arc::new(Faulty::new(memory.clone()));
     slow.fail_next_of("data.00000001", Verb::Get, 1, Fault::Hang);
     let taker = std::thread::spawn({
         let slow = slow.clone();
-        move || open_with(slow, &MemoryDisk::new(512), 1)
+        move || open_on(slow, &MemoryDisk::new(512), &one_at_once())
     });
     wait_for("the stall", || slow.hanging() > 0);
     stalled.fail_next_of("superblock.00000003", Verb::Get, u64::MAX, Fault::Hang);
