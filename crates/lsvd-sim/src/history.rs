@@ -3,7 +3,7 @@
 //! A change comes before another if it was answered before that one was sent. What is there is
 //! right when there is a set S of changes, closed under "comes before", with all that must be in it,
 //! such that every sector shows a change of S that no other change of S to that sector must follow.
-//! All that is known of S is what cannot be in it: [`History::lost`] is that, and no more.
+//! All that is known of S is what cannot be in it, and no more than that is taken for lost.
 //!
 //! A take-over begins a new line of history. What the writer before did and the new line lacks may
 //! never have been reported as stored, nor may it be later, however long that writer is stalled.
