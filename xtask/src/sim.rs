@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::step::{Outcome, cargo, run};
+use crate::step::{Outcome, cargo, run, timed};
 
 /// How long, or which seeds; arguments behind `--` go to the simulation (try `-- --help`).
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     rest: Vec<String>,
 }
 
+/// What the simulation ends with when it found something; a build that fails ends otherwise.
+const FOUND: i32 = 1;
+
 pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
     let mut sim = cargo(&["run", "--locked", "--release", "-p", "lsvd-sim"]);
     if let Some(fault) = &arguments.plant {
@@ -35,14 +38,17 @@ pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
         Some(seeds) => sim.args(["--seeds", seeds]),
         None => sim.args(["--hours", &arguments.hours.to_string()]),
     };
-    if arguments.plant.is_some() {
-        sim.arg("--first");
-    }
-    sim.args(&arguments.rest);
-    let outcome = run("run the simulation", &mut sim);
-    match (&arguments.plant, outcome) {
-        (None, outcome) => outcome,
-        (Some(_), Err(_)) => Ok(()),
-        (Some(fault), Ok(())) => Err(format!("no seed found the planted fault {fault}")),
-    }
+    let Some(fault) = &arguments.plant else {
+        return run("run the simulation", sim.args(&arguments.rest));
+    };
+    sim.arg("--first").args(&arguments.rest);
+    timed("run the simulation", || {
+        let status = sim.status();
+        let status = status.map_err(|error| format!("cannot run {sim:?}: {error}"))?;
+        match status.code() {
+            Some(FOUND) => Ok(()),
+            Some(0) => Err(format!("no seed found the planted fault {fault}")),
+            _ => Err(format!("{sim:?}: {status}")),
+        }
+    })
 }
