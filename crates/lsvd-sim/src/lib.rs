@@ -9,5 +9,6 @@ pub mod executor;
 pub mod history;
 pub mod points;
 pub mod random;
+pub mod seeds;
 pub mod volatile;
 pub mod world;

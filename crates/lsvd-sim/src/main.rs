@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
 use lsvd_sim::points::Place;
+use lsvd_sim::seeds::parse_range;
 use lsvd_sim::world::{Counts, Settings, Violation, run};
 use parking_lot::Mutex;
 
@@ -45,13 +46,6 @@ struct Arguments {
     /// Where the report goes as well
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-}
-
-fn parse_range(text: &str) -> Result<Range<u64>, String> {
-    let wrong = || format!("{text} is no range: give it as 0..1000");
-    let (first, end) = text.split_once("..").ok_or_else(wrong)?;
-    let number = |text: &str| text.parse().map_err(|_| wrong());
-    Ok(number(first)?..number(end)?)
 }
 
 /// What all threads did.

@@ -5,9 +5,9 @@
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
 use lsvd_sim::points::Place;
+use lsvd_sim::seeds::of_run;
 use lsvd_sim::world::{Counts, Settings, run};
 
 /// The seeds of every run.
@@ -19,19 +19,13 @@ const FOUND: [u64; 6] = [1522, 4543, 4726, 5532, 7729, 359_082_865_504];
 /// How many more there are, new ones in each run.
 const FRESH: u64 = 200;
 
-/// `LSVD_SIM_SEEDS=FIRST..END` runs others. Which ones are run is printed.
+/// `LSVD_SIM_SEEDS=FIRST..END` runs others.
 fn seeds() -> Vec<u64> {
-    if let Ok(chosen) = std::env::var("LSVD_SIM_SEEDS") {
-        let (first, end) = chosen.split_once("..").unwrap();
-        return (first.parse().unwrap()..end.parse().unwrap()).collect();
+    let mut seeds = of_run("simulation", "LSVD_SIM_SEEDS", 0..FIXED, FRESH);
+    if std::env::var("LSVD_SIM_SEEDS").is_err() {
+        seeds.extend(FOUND);
     }
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let fresh = since.unwrap().as_secs() * FRESH;
-    let (fixed, fresh) = (0..FIXED, fresh..fresh + FRESH);
-    tell(&format!(
-        "simulation: seeds {fixed:?}, and new ones {fresh:?}"
-    ));
-    FOUND.into_iter().chain(fixed).chain(fresh).collect()
+    seeds
 }
 
 /// Not by `eprintln`, which is heard of failed tests alone.

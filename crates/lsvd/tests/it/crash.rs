@@ -11,11 +11,10 @@
 mod client;
 mod store;
 
-use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use lsvd::doors::disk::LocalDisk;
@@ -25,6 +24,7 @@ use lsvd::{CreateOptions, FlushTarget, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request, Survivors};
 use lsvd_sim::history::{Durable, Expect, History, SECTOR};
 use lsvd_sim::random::Random;
+use lsvd_sim::seeds::of_run;
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
 use client::Life;
@@ -379,18 +379,7 @@ const FRESH_SEEDS: u64 = 8;
 /// `LSVD_CRASH_SEEDS=FIRST..END` runs others. Which ones are run is printed. Every eighth is on real
 /// threads, and may be another run every time.
 fn seeds() -> Vec<u64> {
-    let (fixed, fresh) = if let Ok(chosen) = std::env::var("LSVD_CRASH_SEEDS") {
-        let (first, end) = chosen.split_once("..").unwrap();
-        (first.parse().unwrap()..end.parse().unwrap(), 0..0)
-    } else {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let fresh = since.unwrap().as_secs() * FRESH_SEEDS;
-        (FIXED_SEEDS, fresh..fresh + FRESH_SEEDS)
-    };
-    // Not by `eprintln`, which is heard of failed tests alone.
-    let line = format!("crash: seeds {fixed:?}, and new ones {fresh:?}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    fixed.chain(fresh).collect()
+    of_run("crash", "LSVD_CRASH_SEEDS", FIXED_SEEDS, FRESH_SEEDS)
 }
 
 #[test]
