@@ -1,5 +1,8 @@
 //! Runs worlds by their seeds, on all cores, and reports what was done in them and what went wrong.
 
+#[cfg(feature = "planted")]
+mod hunt;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -39,9 +42,10 @@ struct Arguments {
     #[arg(long)]
     threads: Option<usize>,
 
-    /// Stop at the first violation
-    #[arg(long)]
-    first: bool,
+    /// Plants this fault, or one after the other with `all`, and fails unless a seed finds it
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "FAULT", requires = "seeds")]
+    plant: Option<String>,
 
     /// Where the report goes as well
     #[arg(long, value_name = "FILE")]
@@ -60,11 +64,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A panic in a world is a violation, and told as one.
     std::panic::set_hook(Box::new(|_| {}));
-    let told = match arguments.seed {
-        Some(seed) => one(&arguments, seed),
-        None => many(&arguments),
-    };
-    match told {
+    match work_on(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -72,6 +72,24 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn work_on(arguments: &Arguments) -> Result<bool, String> {
+    #[cfg(feature = "planted")]
+    if let (Some(fault), Some(seeds)) = (&arguments.plant, &arguments.seeds) {
+        let (are_found, text) = hunt::hunt(&hunt::parse(fault)?, seeds, threads(arguments));
+        tell(&text)?;
+        return Ok(are_found);
+    }
+    match arguments.seed {
+        Some(seed) => one(arguments, seed),
+        None => many(arguments),
+    }
+}
+
+fn threads(arguments: &Arguments) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.threads.unwrap_or(cores).max(1)
 }
 
 fn settings(arguments: &Arguments, seed: u64) -> Settings {
@@ -110,9 +128,8 @@ fn many(arguments: &Arguments) -> Result<bool, String> {
     };
     let next = AtomicU64::new(seeds.start);
     let sum = Mutex::new(Sum::default());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..arguments.threads.unwrap_or(cores).max(1) {
+        for _ in 0..threads(arguments) {
             scope.spawn(|| work(arguments, &next, seeds.end, deadline, &sum));
         }
     });
@@ -135,7 +152,7 @@ fn work(
     loop {
         let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if is_over || seed >= end || (arguments.first && !sum.lock().violations.is_empty()) {
+        if is_over || seed >= end {
             return;
         }
         let ran = run(settings(arguments, seed));

@@ -19,7 +19,7 @@ use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
-use crate::words::planted;
+use crate::words::planted::{self, Fault};
 
 /// Brings a batch back that left memory.
 pub(crate) trait Restore: std::fmt::Debug + Send + Sync + 'static {
@@ -135,6 +135,10 @@ impl Uploader {
             }
         };
         let header_len = u32::try_from(header.len()).expect("a header is far below 4 GiB");
+        if planted::is(Fault::CheckpointEarly) {
+            let slot = batch.slot();
+            self.objects.set_stored(slot, header_len, data_sectors);
+        }
         let mut body = batch.stored_blocks();
         body.insert(0, header.clone());
         let started = self.runtime.now();
@@ -169,7 +173,7 @@ impl Uploader {
             bytes: batch.data_bytes(),
             segment: batch
                 .segment()
-                .filter(|_| !planted::is("segment-answered"))
+                .filter(|_| !planted::is(Fault::SegmentAnswered))
                 .map(Arc::clone),
         };
         self.progress.answered(place, answered);

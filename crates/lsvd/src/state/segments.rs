@@ -8,7 +8,7 @@ use crate::state::batch::BufferPool;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex};
 #[cfg(feature = "planted")]
-use crate::words::planted;
+use crate::words::planted::{self, Fault};
 
 /// The free segments of a log; a fixed number of them, used again and again.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         #[cfg(feature = "planted")]
-        if planted::is("segment-early") {
+        if planted::is(Fault::SegmentEarly) {
             self.pool.free_next();
             if *self.freed.get_mut() {
                 return;

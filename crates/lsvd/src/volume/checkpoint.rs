@@ -20,9 +20,10 @@ use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
     CHECKPOINT_DATA_RATIO, CHECKPOINT_OBJECTS_MIN, CHECKPOINT_PART_BYTES, EPOCHS_BEHIND_MAX,
-    EPOCHS_KEPT_MAX, RETRY_PAUSE_MAX, ROLL_FORWARD_OBJECTS_MAX, STORE_PATIENCE,
+    EPOCHS_KEPT_MAX, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, ROLL_FORWARD_OBJECTS_MAX, STORE_PATIENCE,
 };
 use crate::words::name::{Epoch, ObjectId, ObjectKind, ObjectName};
+use crate::words::planted::{self, Fault};
 use crate::words::units::{ObjectSlot, SECTOR_BYTES};
 
 /// Bytes of a checkpoint beside its pieces, roughly, requests included.
@@ -284,9 +285,19 @@ impl Checkpointer {
         cut.end_walk();
         copies.notify();
         walked?;
-        persisted(&self.progress, &*self.store.runtime, edge.last).await?;
         let rows = |slots| self.objects.rows(slots);
-        let persisted = self.progress.persisted();
+        let persisted = if planted::is(Fault::CheckpointEarly) {
+            while rows(0..edge.object_count)
+                .iter()
+                .any(|row| row.header_len == 0)
+            {
+                self.store.runtime.sleep(RETRY_PAUSE_MIN).await;
+            }
+            self.progress.persisted().max(Some(edge.last))
+        } else {
+            persisted_up_to(&self.progress, &*self.store.runtime, edge.last).await?;
+            self.progress.persisted()
+        };
         writer.finish(edge.object_count, rows, persisted).await
     }
 }
@@ -303,6 +314,11 @@ fn is_stray(ends: &[EpochEnd], id: ObjectId) -> bool {
     }
 }
 
+/// Whether this is the error of a writer that was taken over, and it is to go on: a planted fault.
+fn goes_on_fenced(error: &Error) -> bool {
+    error.kind() == ErrorKind::Fenced && planted::is(Fault::FencedRemoves)
+}
+
 /// Where a cut divides the stream.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
@@ -313,7 +329,7 @@ struct Edge {
 }
 
 /// Waits until object `last` and all before it are persisted, however long that takes.
-async fn persisted(progress: &Progress, runtime: &dyn Runtime, last: ObjectId) -> Result<()> {
+async fn persisted_up_to(progress: &Progress, runtime: &dyn Runtime, last: ObjectId) -> Result<()> {
     loop {
         match progress.reached(last).await {
             Ok(()) => return Ok(()),
@@ -346,19 +362,26 @@ impl Checkpointer {
             }
             state.checkpoints = named;
         };
-        let persisted = self.progress.persisted();
+        let mut persisted = self.progress.persisted();
+        if planted::is(Fault::CheckpointEarly) {
+            persisted = persisted.max(Some(root.cut));
+        }
         let named = Box::pin(self.fence.own().advance(persisted, change));
         let patience = self.store.runtime.sleep(self.store.retry_timeout);
-        match select(named, patience).await {
-            Either::Left((named, _)) => named?,
+        let named = match select(named, patience).await {
+            Either::Left((named, _)) => named,
             Either::Right(((), named)) => {
                 let message = "the superblock that names the checkpoint is not there yet; it is \
                                tried again";
                 let error = Error::new(ErrorKind::Unavailable, message);
                 self.store.requests.fail(error);
-                named.await?
+                named.await
             }
         };
+        match named {
+            Err(error) if !goes_on_fenced(&error) => return Err(error),
+            _ => {}
+        }
         self.kept.checkpoints = kept;
         self.kept.epochs_behind = 0;
         Ok(())
@@ -393,7 +416,11 @@ impl Checkpointer {
             }
         }
         let mut needed = BTreeSet::new();
-        for root in &self.kept.roots {
+        let forgotten = match planted::is(Fault::CheckpointOlder) {
+            true => self.kept.roots.len().saturating_sub(1),
+            false => 0,
+        };
+        for root in &self.kept.roots[forgotten..] {
             needed.insert(root.id);
             needed.extend(root.references());
         }
@@ -403,6 +430,7 @@ impl Checkpointer {
         }
         match self.fence.own().check(STORE_PATIENCE).await {
             Ok(()) => {}
+            Err(error) if goes_on_fenced(&error) => {}
             Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "old checkpoints are left until later");

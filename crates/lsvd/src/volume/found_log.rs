@@ -8,6 +8,7 @@ use crate::doors::disk::LocalDisk;
 use crate::doors::runtime::Runtime;
 use crate::parts::write_log::{Beyond, WriteLog};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::planted::{self, Fault};
 
 /// The write log that was found in the directory.
 pub(super) enum FoundLog {
@@ -34,7 +35,7 @@ impl FoundLog {
         }
         let last = newest.state.writer.as_ref();
         let named = last.and_then(|writer| writer.log.as_ref());
-        if named.is_some_and(|named| named.uuid == log.uuid()) {
+        if named.is_some_and(|named| named.uuid == log.uuid()) || planted::is(Fault::ForeignLog) {
             Ok(Self::Own(log))
         } else {
             Ok(Self::Foreign(log))

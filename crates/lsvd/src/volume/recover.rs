@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Volume;
-use super::checkpoint::CheckpointOptions;
+use super::checkpoint::{CheckpointOptions, Kept};
 use super::found_log::FoundLog;
 use super::open::{Durability, FlushTarget, Work};
 use super::start::{Start, StartCheckpoints};
@@ -22,7 +22,8 @@ use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{EPOCHS_LEFT_WARNED, EPOCHS_LISTED_MAX, WINDOW_MAX};
-use crate::words::name::{Epoch, ObjectId, ObjectName};
+use crate::words::name::{Epoch, ObjectId, ObjectKind, ObjectName};
+use crate::words::planted::{self, Fault};
 
 /// Settings of one opening of a volume. [`OpenOptions::new`] gives the defaults.
 #[derive(Clone, Debug)]
@@ -149,28 +150,33 @@ impl Volume {
             probe::refuse_unless_exclusive(&*store, &*runtime).await?;
         }
         let (log, is_own) = found.usable(&**disk, &newest, &*runtime, options).await?;
-        let (newest, epoch, claim) =
-            claim(&superblocks, newest, (&log, is_own), options, &*store).await?;
         let checkpoints = CheckpointObjects {
             store: Arc::clone(&store),
             runtime: Arc::clone(&runtime),
-            volume: claim.volume,
+            volume: newest.volume,
             requests: Arc::default(),
             retry_timeout: options.retry_timeout,
         };
-        let (mut start, kept) =
-            Start::load(&claim, epoch, Persists::WhenChecked, &checkpoints).await?;
-        let stream = Stream {
-            store: &*store,
-            runtime: &*runtime,
-            volume: claim.volume,
-            window: newest.state.window(),
-            persisted: claim.persisted,
-            growing: false,
+        let early = match planted::is(Fault::EndBeforeClaim) {
+            true => {
+                let epoch = next_epoch(&newest, &*store)?;
+                let mut before = newest.clone();
+                before.state.epochs = epochs_with_objects(&newest);
+                before.state.epochs.push(open_epoch(epoch));
+                Some(roll_forward(&checkpoints, &before, epoch, newest.state.window()).await?)
+            }
+            false => None,
         };
-        let (_own, before) = claim.state.epochs.split_last().unzip();
-        let before = before.unwrap_or_default();
-        let mut end = start.roll_forward(&stream, &claim, before, &kept).await?;
+        let (newest, epoch, claim) =
+            claim(&superblocks, newest, (&log, is_own), options, &*store).await?;
+        let window = newest.state.window();
+        let (mut start, kept, mut end) = match early {
+            Some(early) => early,
+            None => roll_forward(&checkpoints, &claim, epoch, window).await?,
+        };
+        if planted::is(Fault::OpenerRemoves) {
+            remove_behind(&checkpoints, end.last).await?;
+        }
         let log_end = match is_own && !newest.state.is_closed() {
             true => Some(log.find_end(end.last).await?),
             false => None,
@@ -178,7 +184,9 @@ impl Volume {
         if let Some(log_end) = &log_end {
             Start::extend(&mut end, log_end)?;
         }
-        stream.refuse_damage(&end, before).await?;
+        stream_of(&checkpoints, &claim, window)
+            .refuse_damage(&end, epochs_before(&claim))
+            .await?;
         tell_loss(&claim, &end, &*store);
         let backlog = match log_end {
             Some(log_end) => start.replay(close_log(&log, log_end, options, &*runtime).await?)?,
@@ -213,6 +221,58 @@ pub(super) async fn find(superblocks: &Superblocks, store: &dyn ObjectStore) -> 
             );
             Error::new(ErrorKind::NotFound, message)
         })
+}
+
+/// The stream of a volume as its superblock knows it.
+fn stream_of<'a>(objects: &'a CheckpointObjects, claim: &Superblock, window: u32) -> Stream<'a> {
+    Stream {
+        store: &*objects.store,
+        runtime: &*objects.runtime,
+        volume: claim.volume,
+        window,
+        persisted: claim.persisted,
+        growing: false,
+    }
+}
+
+/// The epochs before the one that is claimed.
+fn epochs_before(claim: &Superblock) -> &[EpochEnd] {
+    let (_own, before) = claim.state.epochs.split_last().unzip();
+    before.unwrap_or_default()
+}
+
+/// The newest sound checkpoint, rolled forward to the end of the store's stream.
+async fn roll_forward(
+    objects: &CheckpointObjects,
+    claim: &Superblock,
+    epoch: Epoch,
+    window: u32,
+) -> Result<(Start, Kept, End)> {
+    let (mut start, kept) = Start::load(claim, epoch, Persists::WhenChecked, objects).await?;
+    let stream = stream_of(objects, claim, window);
+    let end = start
+        .roll_forward(&stream, claim, epochs_before(claim), &kept)
+        .await?;
+    Ok((start, kept, end))
+}
+
+/// Removes the data objects behind the end of the stream: the planted fault.
+async fn remove_behind(objects: &CheckpointObjects, last: Option<ObjectId>) -> Result<()> {
+    let listed = objects.list().await?;
+    let data = listed
+        .into_iter()
+        .filter(|name| name.kind == ObjectKind::Data);
+    for name in data.filter(|name| Some(name.id) > last) {
+        objects.remove(name).await?;
+    }
+    Ok(())
+}
+
+const fn open_epoch(epoch: Epoch) -> EpochEnd {
+    EpochEnd {
+        epoch: epoch.0,
+        objects: None,
+    }
 }
 
 /// The batches of the log, from now on its last word; a damaged one is cut where that is wanted.
@@ -277,10 +337,7 @@ async fn claim(
         let mut state = newest.state.clone();
         state.change = Change::Claim;
         state.epochs = epochs_with_objects(&newest);
-        state.epochs.push(EpochEnd {
-            epoch: epoch.0,
-            objects: None,
-        });
+        state.epochs.push(open_epoch(epoch));
         state.writer = Some(Writer {
             epoch: epoch.0,
             machine: options.machine.clone(),
@@ -413,10 +470,7 @@ async fn fix_ends(
 ) -> Result<Superblock> {
     let mut epochs = end.epochs;
     epochs.retain(has_objects);
-    epochs.push(EpochEnd {
-        epoch: start.epoch.0,
-        objects: None,
-    });
+    epochs.push(open_epoch(start.epoch));
     let state = VolumeState {
         change: Change::FixEnds,
         epochs,

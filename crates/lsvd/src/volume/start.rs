@@ -15,7 +15,7 @@ use crate::state::progress::Persists;
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::name::{Epoch, ObjectId, ObjectName, VolumeUuid};
-use crate::words::planted;
+use crate::words::planted::{self, Fault};
 use crate::words::units::{Location, ObjectSlot, SECTOR_BYTES};
 
 /// A batch that only the log has, and the slot of its object.
@@ -157,7 +157,8 @@ impl Start {
     /// Moves the end of the stream behind what the log has.
     pub(super) fn extend(end: &mut End, log: &LogEnd) -> Result<()> {
         end.persisted = end.persisted.max(log.persisted());
-        for id in log.batches() {
+        let stored = end.last;
+        for id in log.batches().filter(|id| Some(*id) > stored) {
             let found = end.epochs.iter_mut();
             let Some(epoch) = found.rev().find(|epoch| epoch.epoch == id.epoch().0) else {
                 let message = format!(
@@ -176,6 +177,10 @@ impl Start {
     pub(super) fn replay(&mut self, recovered: Vec<RecoveredBatch>) -> Result<Vec<BacklogBatch>> {
         let mut backlog = Vec::with_capacity(recovered.len());
         for batch in recovered {
+            if planted::is(Fault::StaleReplay) && Some(batch.header.id) <= self.persisted {
+                self.apply(&batch.header)?;
+                continue;
+            }
             let slot = self.slot_of(&batch.header)?;
             self.map_entries(&batch.header, slot, &batch.header.entries)?;
             backlog.push((slot, batch));
@@ -205,7 +210,8 @@ impl Start {
                     };
                     locked.insert(entry.range, location, CutCount::default(), |_displaced| {});
                 }
-                EntryKind::Discard | EntryKind::WriteZeroes if planted::is("replay-discard") => {}
+                EntryKind::Discard | EntryKind::WriteZeroes
+                    if planted::is(Fault::ReplayDiscard) => {}
                 EntryKind::Discard | EntryKind::WriteZeroes => {
                     drop(locked.detach(entry.range, CutCount::default()));
                 }

@@ -18,6 +18,7 @@ use crate::doors::disk::{DiskWrite, WriteDurability};
 use crate::doors::runtime::Runtime;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::name::{ObjectId, ObjectName};
+use crate::words::planted::{self, Fault};
 use crate::words::units::SECTOR_BYTES;
 
 /// Segments that are read ahead of the one that is scanned.
@@ -138,7 +139,11 @@ impl WriteLog {
             // What the store has in order is not looked at again; of it a segment that was to be
             // used anew may hold ruins.
             let scanned = scan(bytes, &self.header, BadData::Ends);
-            match scanned.filter(|batch| Some(batch.batch) > stream_end) {
+            let is_behind = |batch: &ScannedBatch| {
+                Some(batch.batch) > stream_end
+                    || (planted::is(Fault::StaleReplay) && batch.header.is_some())
+            };
+            match scanned.filter(is_behind) {
                 Some(batch) => drop(batches.insert(batch.batch, (segment, batch))),
                 None if found.has_records => used.push(segment),
                 None => {}
@@ -147,8 +152,12 @@ impl WriteLog {
         .await?;
         let mut chain: Vec<(u32, ScannedBatch)> = Vec::new();
         while let Some(entry) = batches.first_entry() {
+            if Some(*entry.key()) <= stream_end {
+                chain.push(entry.remove());
+                continue;
+            }
             let last = chain.last().map(|(_, batch)| batch);
-            let follows = last.map_or(stream_end, |last| Some(last.batch));
+            let follows = last.map_or(stream_end, |last| stream_end.max(Some(last.batch)));
             let is_open = last.is_some_and(|last| last.header.is_none());
             let batch = &entry.get().1;
             if is_open || batch.predecessor != follows || batch.is_empty() {

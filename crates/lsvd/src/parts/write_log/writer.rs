@@ -22,7 +22,7 @@ use crate::words::limits::{
     LOG_MARK_DELAY, WAITING_IN_LOG_MAX, WAITING_IN_MEMORY_CHECK, WAITING_IN_MEMORY_MAX,
 };
 use crate::words::name::{ObjectId, ObjectName};
-use crate::words::planted;
+use crate::words::planted::{self, Fault};
 use crate::words::units::{SECTOR, SECTOR_32, SECTOR_BYTES};
 
 /// Place of the log's own failure among stuck uploads: behind all of them.
@@ -166,7 +166,7 @@ impl Writer {
             batch: point.batch,
             position: last.end,
         };
-        let durability = if planted::is("log-sync") {
+        let durability = if planted::is(Fault::LogSync) {
             WriteDurability::Unsynced
         } else {
             WriteDurability::Synced

@@ -5,6 +5,7 @@ use crate::bytes::block::BLOCK_BYTES;
 use crate::bytes::entry::Entry;
 use crate::bytes::log::RecordBounds;
 use crate::sync::Arc;
+use crate::words::planted::{self, Fault};
 use crate::words::units::{SECTOR, SECTOR_32};
 
 /// How much of a batch the log has taken.
@@ -67,10 +68,14 @@ impl BatchSlice {
         recorded.entries += u32::try_from(new.len()).ok()?;
         recorded.sectors = end;
         recorded.position += bounds.record(new.len(), before.sectors, end - before.sectors);
+        let mut open_entries = new.to_vec();
+        if planted::is(Fault::BatchOrder) {
+            open_entries.reverse();
+        }
         Some(Self {
             batch: Arc::clone(batch),
             before,
-            open_entries: new.to_vec(),
+            open_entries,
             open_end: Some(end),
         })
     }
