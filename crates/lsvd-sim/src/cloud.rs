@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::pending;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -114,6 +115,7 @@ impl Cloud {
             mood: Arc::new(Mutex::new(mood)),
             random: Arc::new(Mutex::new(Random::new(seed))),
             points,
+            has_claimed: Arc::default(),
         }
     }
 
@@ -206,6 +208,8 @@ pub struct Line {
     mood: Arc<Mutex<Mood>>,
     random: Arc<Mutex<Random>>,
     points: Points,
+    /// Whether the store has a superblock from here.
+    has_claimed: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Line {
@@ -224,6 +228,12 @@ impl Line {
     #[must_use]
     pub fn mood(&self) -> Mood {
         *self.mood.lock()
+    }
+
+    /// Whether the store has taken a superblock from here.
+    #[must_use]
+    pub fn has_claimed(&self) -> bool {
+        self.has_claimed.load(Ordering::Relaxed)
     }
 
     fn fate(&self, request: &Request) -> (Duration, Fate, Duration) {
@@ -263,7 +273,13 @@ impl Line {
         let (answer, answered) = oneshot::channel();
         let task = {
             let (cloud, request) = (self.cloud.clone(), request.clone());
+            let has_claimed = Arc::clone(&self.has_claimed);
             async move {
+                let carry_out = || {
+                    let outcome = cloud.carry_out(&request)?;
+                    has_claimed.fetch_or(place == Place::CreateSuperblock, Ordering::Relaxed);
+                    Ok(outcome)
+                };
                 cloud.executor.sleep(before).await;
                 let outcome = match fate {
                     Fate::Refused(kind) => Err(kind),
@@ -272,16 +288,16 @@ impl Line {
                         if let Some(then) = then {
                             cloud.executor.sleep(then).await;
                             // Nobody waits for what becomes of it.
-                            drop(cloud.carry_out(&request));
+                            drop(carry_out());
                         }
                         return;
                     }
                     Fate::Unanswered => {
-                        drop(cloud.carry_out(&request));
+                        drop(carry_out());
                         Err(StoreErrorKind::Unavailable)
                     }
                     Fate::Truncated => Err(StoreErrorKind::Truncated),
-                    Fate::Answered => cloud.carry_out(&request),
+                    Fate::Answered => carry_out(),
                 };
                 cloud.executor.sleep(after).await;
                 drop(answer.send(outcome));

@@ -39,8 +39,8 @@ struct Shared {
     state: Mutex<State>,
     /// Those that were woken; apart, since a task may be woken while anything else is going on.
     woken: Mutex<Vec<u64>>,
-    /// Notified when a group ends by itself.
-    ended: Signal,
+    /// Notified when a group ends or stalls.
+    stopped: Signal,
 }
 
 struct State {
@@ -63,10 +63,28 @@ struct Task {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GroupState {
-    /// It ends after so many more steps, where that is known.
-    Running(Option<u64>),
+    /// It stops after so many more steps, where that is known.
+    Running(Option<(u64, Stop)>),
     Stalled,
     Ended,
+}
+
+/// How a group stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Until it is resumed.
+    Stall,
+    /// For ever.
+    End,
+}
+
+impl From<Stop> for GroupState {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Stall => Self::Stalled,
+            Stop::End => Self::Ended,
+        }
+    }
 }
 
 struct TaskWaker {
@@ -107,7 +125,7 @@ impl Executor {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
                 woken: Mutex::default(),
-                ended: Signal::default(),
+                stopped: Signal::default(),
             }),
         }
     }
@@ -181,6 +199,7 @@ impl Executor {
             GroupState::Running(_) => GroupState::Stalled,
             other => other,
         });
+        self.shared.stopped.notify();
     }
 
     /// Lets a stalled group go on.
@@ -191,10 +210,10 @@ impl Executor {
         });
     }
 
-    /// Lets the group end after so many more steps of its tasks.
-    pub fn end_after(&self, group: Group, steps: u64) {
+    /// Stops the group after so many more steps of its tasks.
+    pub fn stop_after(&self, group: Group, steps: u64, stop: Stop) {
         self.change(group, |state| match state {
-            GroupState::Running(_) => GroupState::Running(Some(steps)),
+            GroupState::Running(_) => GroupState::Running(Some((steps, stop))),
             other => other,
         });
     }
@@ -202,7 +221,7 @@ impl Executor {
     /// Runs no task of the group any more.
     pub fn end(&self, group: Group) {
         self.change(group, |_| GroupState::Ended);
-        self.shared.ended.notify();
+        self.shared.stopped.notify();
     }
 
     fn change(&self, group: Group, change: impl FnOnce(GroupState) -> GroupState) {
@@ -211,17 +230,14 @@ impl Executor {
         }
     }
 
-    /// Waits until the group has ended.
-    pub async fn until_ended(&self, group: Group) {
-        let ended = || self.has_ended(group).then_some(());
-        self.shared.ended.until(ended).await;
-    }
-
-    /// Whether the group has ended.
-    #[must_use]
-    pub fn has_ended(&self, group: Group) -> bool {
-        let state = self.shared.state.lock();
-        matches!(state.groups.get(&group), None | Some(GroupState::Ended))
+    /// Waits until the group has stopped, and says how.
+    pub async fn until_stopped(&self, group: Group) -> Stop {
+        let stopped = || match self.shared.state.lock().groups.get(&group) {
+            Some(GroupState::Running(_)) => None,
+            Some(GroupState::Stalled) => Some(Stop::Stall),
+            None | Some(GroupState::Ended) => Some(Stop::End),
+        };
+        self.shared.stopped.until(stopped).await
     }
 
     /// Ends the group, and drops all that its tasks have.
@@ -320,19 +336,19 @@ impl Executor {
             }
             None => state.tasks.remove(&id),
         };
-        let mut ended = false;
-        if let Some(GroupState::Running(Some(left))) = state.groups.get(&group).copied() {
-            ended = left == 0;
+        let mut stopped = false;
+        if let Some(GroupState::Running(Some((left, stop)))) = state.groups.get(&group).copied() {
+            stopped = left == 0;
             let next = match left.checked_sub(1) {
-                Some(left) => GroupState::Running(Some(left)),
-                None => GroupState::Ended,
+                Some(left) => GroupState::Running(Some((left, stop))),
+                None => stop.into(),
             };
             state.groups.insert(group, next);
         }
         drop(state);
         drop(dropped);
-        if ended {
-            self.shared.ended.notify();
+        if stopped {
+            self.shared.stopped.notify();
         }
     }
 }

@@ -180,7 +180,7 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
     let mut text = format!(
         "{worlds} seeds from {first} on in {seconds:.0} s, {:.1} a second: {} violations\n\
          {} crashes ({} in openings, {} of them behind another; {} with the loss of power, {} of the \
-         disk), {} take-overs of living writers, {} operations, {} steps\n\n",
+         disk), {} take-overs of living writers ({} of them stalled in openings), {} operations, {} steps\n\n",
         f64::from(whole) / seconds,
         violations.len(),
         counts.crashes,
@@ -189,6 +189,7 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
         counts.power_losses,
         counts.disk_losses,
         counts.take_overs,
+        counts.stalled_openings,
         counts.operations,
         counts.steps,
     );

@@ -43,6 +43,8 @@ pub struct Counts {
     pub disk_losses: u64,
     /// Take-overs while the writer before was alive.
     pub take_overs: u64,
+    /// Those of a writer that was stalled while it opened the volume.
+    pub stalled_openings: u64,
     /// Requests of clients.
     pub operations: u64,
     /// Steps of tasks.
@@ -62,6 +64,7 @@ impl Counts {
         self.power_losses += other.power_losses;
         self.disk_losses += other.disk_losses;
         self.take_overs += other.take_overs;
+        self.stalled_openings += other.stalled_openings;
         self.operations += other.operations;
         self.steps += other.steps;
         for (sum, counts) in [

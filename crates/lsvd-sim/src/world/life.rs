@@ -15,7 +15,7 @@ use super::client::Client;
 use super::settings::index;
 use crate::cloud::{Line, Mood};
 use crate::disk::{Fault, MemoryDisk, Reach};
-use crate::executor::Group;
+use crate::executor::{Group, Stop};
 use crate::history::{Durable, SECTOR};
 use crate::points::{Last, Place};
 use crate::random::Random;
@@ -40,8 +40,8 @@ struct Process {
 /// Where a life ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// After so many steps of its tasks.
-    Steps(u64),
+    /// After so many steps of its tasks; or it is only stalled then.
+    Steps(u64, Stop),
     /// At a point.
     Point(Last),
     /// Some time after the clients are done.
@@ -56,10 +56,19 @@ enum Loss {
     Disk,
 }
 
+/// How a life is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The process is to end now.
+    Crash,
+    /// Another machine is to take over while it lives on, stalled or not.
+    LivesOn,
+}
+
 /// What came first.
 enum Came<T> {
     Done(T),
-    Crash,
+    Stopped(Stop),
     Late,
 }
 
@@ -68,23 +77,29 @@ impl World {
     pub(super) async fn live(&mut self) -> Result<(), String> {
         let machine = self.choose_machine();
         let process = self.start(machine);
-        let opened = self.open(machine, &process).await?;
-        let Some((volume, options)) = opened else {
-            self.counts.lock().in_openings += 1;
-            self.counts.lock().in_openings_again += u64::from(self.died_opening);
-            self.died_opening = true;
-            self.crash(machine, process);
-            return Ok(());
+        let over = match self.open(machine, &process).await? {
+            Ok((volume, options)) => {
+                self.died_opening = false;
+                let over = self.work(machine, &process, volume, &options).await?;
+                self.lay_ghost();
+                over
+            }
+            Err(over) => {
+                let mut counts = self.counts.lock();
+                counts.in_openings += u64::from(over == Over::Crash);
+                counts.in_openings_again += u64::from(over == Over::Crash && self.died_opening);
+                counts.stalled_openings += u64::from(over == Over::LivesOn);
+                self.died_opening = true;
+                over
+            }
         };
-        self.died_opening = false;
-        let worked = self.work(machine, &process, volume, &options).await?;
-        self.lay_ghost();
-        if worked.is_some() {
-            self.crash(machine, process);
-        } else {
-            self.counts.lock().take_overs += 1;
-            self.ghost = Some(Ghost { machine, process });
-            self.owner = None;
+        match over {
+            Over::Crash => self.crash(machine, process),
+            Over::LivesOn => {
+                self.counts.lock().take_overs += 1;
+                self.ghost = Some(Ghost { machine, process });
+                self.owner = None;
+            }
         }
         Ok(())
     }
@@ -110,7 +125,7 @@ impl World {
         let seed = self.random.bits();
         let line = self.cloud.line(group, mood, seed, self.points.clone());
         match self.choose_end() {
-            End::Steps(steps) => self.executor.end_after(group, steps),
+            End::Steps(steps, stop) => self.executor.stop_after(group, steps, stop),
             End::Point(last) => self.points.end_at(last),
             End::Quiet => {}
         }
@@ -128,7 +143,15 @@ impl World {
         let early = random.chance(if self.died_opening { 50 } else { 30 });
         match random.below(5) {
             0 if !early => End::Quiet,
-            0 | 1 => End::Steps(random.below(if early { 60 } else { 3000 })),
+            0 | 1 => {
+                let steps = random.below(if early { 60 } else { 3000 });
+                // There is one ghost at a time.
+                let stop = match self.ghost.is_none() && random.chance(40) {
+                    true => Stop::Stall,
+                    false => Stop::End,
+                };
+                End::Steps(steps, stop)
+            }
             _ => End::Point(Last {
                 place: Place::ALL[index(random.below(Place::ALL.len() as u64))],
                 // Many are passed once or never in a life.
@@ -192,22 +215,22 @@ impl World {
 
     /// What happens first: the work is done, its process ends, or nothing does.
     async fn until<T>(&self, group: Group, work: impl Future<Output = T>) -> Came<T> {
-        let crash = pin!(self.executor.until_ended(group));
+        let stopped = pin!(self.executor.until_stopped(group));
         let late = pin!(self.executor.sleep(PATIENCE));
-        match select(pin!(work), select(crash, late)).await {
+        match select(pin!(work), select(stopped, late)).await {
             Either::Left((done, _)) => Came::Done(done),
-            Either::Right((Either::Left(_), _)) => Came::Crash,
+            Either::Right((Either::Left((stop, _)), _)) => Came::Stopped(stop),
             Either::Right((Either::Right(_), _)) => Came::Late,
         }
     }
 
-    /// Opens the volume, and judges what is there. Nothing where the process crashed, or the opening
-    /// failed as it may.
+    /// Opens the volume, and judges what is there; or says how it was over before, where the opening
+    /// failed as it may, too.
     async fn open(
         &mut self,
         machine: usize,
         process: &Process,
-    ) -> Result<Option<(Volume, OpenOptions)>, String> {
+    ) -> Result<Result<(Volume, OpenOptions), Over>, String> {
         let is_owner = self.owner == Some(machine);
         let options = self.settings.open(&mut self.random, machine, !is_owner);
         let has_log = !self.disks[machine].names().is_empty();
@@ -215,14 +238,19 @@ impl World {
             // From now on nobody knows who has claimed it, until somebody has opened it.
             self.owner = None;
         }
+        self.wake_ghost(process, 40);
         let opening = self.start_opening(machine, process, &options)?;
         let volume = match self.until(process.group, opening).await {
             Came::Done(Ok(volume)) => volume,
             Came::Done(Err(error)) => {
                 self.excuse(machine, process, &error)?;
-                return Ok(None);
+                return Ok(Err(Over::Crash));
             }
-            Came::Crash => return Ok(None),
+            // One that has not claimed yet would take over whoever opens the volume meanwhile.
+            Came::Stopped(Stop::Stall) if process.line.has_claimed() => {
+                return Ok(Err(Over::LivesOn));
+            }
+            Came::Stopped(_) => return Ok(Err(Over::Crash)),
             Came::Late => return Err("an opening never ends".to_owned()),
         };
         process.line.set_mood(Mood::GOOD);
@@ -232,14 +260,30 @@ impl World {
             Came::Done(Ok(())) => {}
             Came::Done(Err(error)) => {
                 self.excuse(machine, process, &error)?;
-                return Ok(None);
+                return Ok(Err(Over::Crash));
             }
-            Came::Crash => return Ok(None),
+            Came::Stopped(Stop::Stall) => return Ok(Err(Over::LivesOn)),
+            Came::Stopped(Stop::End) => return Ok(Err(Over::Crash)),
             Came::Late => return Err("a read never ends".to_owned()),
         }
         self.judge(machine, (is_owner, has_log), &found)?;
         process.line.set_mood(Mood::draw(&mut self.random));
-        Ok(Some((volume, options)))
+        Ok(Ok((volume, options)))
+    }
+
+    /// Lets a stalled writer go on amid what this process does, so many times in a hundred.
+    fn wake_ghost(&mut self, process: &Process, percent: u64) {
+        let Some(ghost) = &self.ghost else { return };
+        let pause = Duration::from_millis(self.random.below(100));
+        if !self.random.chance(percent) {
+            return;
+        }
+        let (executor, group) = (self.executor.clone(), ghost.process.group);
+        let waking = async move {
+            executor.sleep(pause).await;
+            executor.resume(group);
+        };
+        self.executor.spawn(process.hardware, Box::pin(waking));
     }
 
     fn start_opening(
@@ -308,14 +352,14 @@ impl World {
         Ok(())
     }
 
-    /// Works with an open volume. Nothing where another machine is to take over while it lives on.
+    /// Works with an open volume.
     async fn work(
         &mut self,
         machine: usize,
         process: &Process,
         volume: Volume,
         options: &OpenOptions,
-    ) -> Result<Option<()>, String> {
+    ) -> Result<Over, String> {
         let client = Client {
             executor: self.executor.clone(),
             volume,
@@ -338,16 +382,7 @@ impl World {
         let closes = random.chance(12);
         let leaves = random.chance(15).then(|| random.below(300));
         let stalls = random.chance(70);
-        if let Some(ghost) = &self.ghost {
-            // It wakes up while this one works.
-            let (executor, group) = (self.executor.clone(), ghost.process.group);
-            let pause = Duration::from_millis(random.below(100));
-            let waking = async move {
-                executor.sleep(pause).await;
-                executor.resume(group);
-            };
-            self.executor.spawn(process.hardware, Box::pin(waking));
-        }
+        self.wake_ghost(process, 100);
         let done = Arc::new((Signal::default(), Mutex::new(clients)));
         for _ in 0..clients {
             let (client, done) = (client.clone(), Arc::clone(&done));
@@ -377,9 +412,10 @@ impl World {
                 if stalls {
                     self.executor.stall(process.group);
                 }
-                return Ok(None);
+                return Ok(Over::LivesOn);
             }
-            Came::Crash => return Ok(Some(())),
+            Came::Stopped(Stop::Stall) => return Ok(Over::LivesOn),
+            Came::Stopped(Stop::End) => return Ok(Over::Crash),
             Came::Late => return Err(format!("machine {machine}: clients wait for ever")),
         }
         if closes {
@@ -389,8 +425,11 @@ impl World {
             }
         }
         let pause = Duration::from_millis(self.random.below(80));
-        self.until(process.group, self.executor.sleep(pause)).await;
-        Ok(Some(()))
+        let resting = self.executor.sleep(pause);
+        Ok(match self.until(process.group, resting).await {
+            Came::Stopped(Stop::Stall) => Over::LivesOn,
+            _ => Over::Crash,
+        })
     }
 
     /// Ends a process, and whatever its machine loses with it.
