@@ -1,7 +1,8 @@
-//! What a change must pass: cheap steps first, then the tests, and the loss of power at the end.
+//! What a change must pass: cheap steps first, then the tests, whether they would find faults, and the
+//! loss of power at the end.
 
 use crate::step::{Outcome, cargo, run, timed};
-use crate::{fuzz, needs, powercut, test, tidy};
+use crate::{fuzz, needs, powercut, sim, test, tidy};
 
 pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
@@ -19,5 +20,6 @@ pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
         }
     }
     test::all()?;
+    sim::hunt()?;
     powercut::share()
 }

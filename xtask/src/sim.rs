@@ -39,3 +39,20 @@ pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
     }
     run("run the simulation", sim.args(&arguments.rest))
 }
+
+/// Finds every planted fault, with the build that the tests have most of already.
+pub(crate) fn hunt() -> Outcome {
+    let mut sim = cargo(&[
+        "run",
+        "--locked",
+        "-p",
+        "lsvd-sim",
+        "--features",
+        "planted",
+        "--",
+    ]);
+    run(
+        "planted faults",
+        sim.args(["--plant", "all", "--seeds", HUNTED]),
+    )
+}
