@@ -8,14 +8,15 @@ use lsvd::words::planted::{Fault, plant};
 use lsvd_sim::world::{Settings, run};
 use parking_lot::Mutex;
 
-/// The faults of this name, or `all`.
+/// The faults of this name, or with `all` those of the engine: a simulated store has no directory.
 pub(crate) fn parse(name: &str) -> Result<Vec<Fault>, String> {
-    let chosen: Vec<Fault> = Fault::ALL
-        .into_iter()
-        .filter(|fault| name == "all" || name == fault.name())
-        .collect();
+    let mut faults = Fault::ALL.to_vec();
+    faults.retain(|fault| *fault != Fault::DirectorySync);
+    let mut chosen = faults.clone();
+    chosen.retain(|fault| name == "all" || name == fault.name());
     if chosen.is_empty() {
-        let names = Fault::ALL.map(Fault::name).join(", ");
+        let names: Vec<&str> = faults.into_iter().map(Fault::name).collect();
+        let names = names.join(", ");
         return Err(format!("no such fault; there are {names}, and all"));
     }
     Ok(chosen)

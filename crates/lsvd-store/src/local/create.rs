@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lsvd::doors::store::StoreError;
-use lsvd::words::planted;
+use lsvd::words::planted::{self, Fault};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -192,7 +192,7 @@ impl Drop for NewFile<'_> {
 
 /// Makes the names in a directory durable.
 fn sync_names(directory: &OwnedFd) -> Result<(), Errno> {
-    if planted::is("directory-sync") {
+    if planted::is(Fault::DirectorySync) {
         return Ok(());
     }
     rustix::fs::fsync(directory)

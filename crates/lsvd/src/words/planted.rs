@@ -28,11 +28,13 @@ pub enum Fault {
     OpenerRemoves,
     /// The log is written and never synced, which only the loss of power shows.
     LogSync,
+    /// The directory of a store is not synced behind a new name, which only the loss of power shows.
+    DirectorySync,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BatchOrder,
         Self::SegmentEarly,
         Self::SegmentAnswered,
@@ -45,6 +47,7 @@ impl Fault {
         Self::FencedRemoves,
         Self::OpenerRemoves,
         Self::LogSync,
+        Self::DirectorySync,
     ];
 
     /// What `LSVD_PLANT` calls it.
@@ -63,6 +66,7 @@ impl Fault {
             Self::FencedRemoves => "fenced-removes",
             Self::OpenerRemoves => "opener-removes",
             Self::LogSync => "log-sync",
+            Self::DirectorySync => "directory-sync",
         }
     }
 }
