@@ -40,7 +40,7 @@ use gate::Gate;
 use names::{Names, SharedContent};
 use open::Holder;
 pub use open::OpenMemoryDisk;
-pub use request::Request;
+pub use request::{Request, Write};
 pub use stop::Reach;
 use stop::Stop;
 
@@ -137,6 +137,12 @@ impl MemoryDisk {
     /// Lets the disk take `bytes` bytes of files and no more.
     pub fn limit(&self, bytes: u64) {
         self.shared.state.lock().capacity = Some(bytes);
+    }
+
+    /// Bytes of all files together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.state.lock().names.bytes()
     }
 
     /// Lets the next request that `fault` is about fail.

@@ -66,6 +66,8 @@ pub enum Expect {
     Flushed,
     /// What was stored, as the local disk is not.
     Stored,
+    /// Nothing: the store breaks its contract. What is there is a prefix all the same.
+    Prefix,
 }
 
 /// Where an acknowledged flush made things durable.
@@ -241,8 +243,13 @@ impl History {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn take_over(&mut self, found: &[u8], is_stored: bool) -> Result<Line, String> {
-        let lost = self.keep(found, Expect::Stored)?;
+    pub fn take_over(
+        &mut self,
+        found: &[u8],
+        expect: Expect,
+        is_stored: bool,
+    ) -> Result<Line, String> {
+        let lost = self.keep(found, expect)?;
         for change in self.changes.values_mut() {
             // An opening makes durable what it replays.
             change.flushed = true;
@@ -385,6 +392,7 @@ const fn is_required(change: &Change, expect: Expect) -> bool {
     match expect {
         Expect::Flushed => change.flushed,
         Expect::Stored => change.stored,
+        Expect::Prefix => false,
     }
 }
 

@@ -180,7 +180,10 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
     let mut text = format!(
         "{worlds} seeds from {first} on in {seconds:.0} s, {:.1} a second: {} violations\n\
          {} crashes ({} in openings, {} of them behind another; {} with the loss of power, {} of the \
-         disk), {} take-overs of living writers ({} of them stalled in openings), {} operations, {} steps\n\n",
+         disk), {} full disks, {} take-overs of living writers ({} of them \
+         stalled in openings), {} operations, {} steps\n\
+         {} questions to engines whether they are consistent, {} censuses of the store, {} objects of \
+         no stream at the ends of worlds\n",
         f64::from(whole) / seconds,
         violations.len(),
         counts.crashes,
@@ -188,11 +191,22 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
         counts.in_openings_again,
         counts.power_losses,
         counts.disk_losses,
+        counts.full_disks,
         counts.take_overs,
         counts.stalled_openings,
         counts.operations,
         counts.steps,
+        counts.self_checks,
+        counts.censuses,
+        counts.strays,
     );
+    for ((breach, ending), count) in &counts.breaches {
+        let _ = writeln!(
+            text,
+            "a store that breaks its contract: {breach:?}: {ending:?}: {count}"
+        );
+    }
+    text.push('\n');
     text += &coverage(counts);
     for violation in violations {
         let _ = writeln!(text, "\n{violation}");

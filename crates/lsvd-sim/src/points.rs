@@ -1,98 +1,15 @@
 //! The points at which a machine can end: between each two things that it does to its disk and to the
 //! store. What it does between them only it knows, so an end anywhere else is one of these.
 
+mod place;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::disk::Request;
-
-/// What a machine is about to do, or has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// Looks for the newest superblock.
-    List,
-    /// Reads a superblock: at an opening, or for the fence check.
-    ReadSuperblock,
-    /// Makes one: a claim, the fix of the ends, one that names a checkpoint, that of a close.
-    CreateSuperblock,
-    /// Reads of a data object.
-    ReadData,
-    /// An upload.
-    CreateData,
-    /// Removes an object of no stream.
-    DeleteData,
-    /// Reads of a checkpoint.
-    ReadCheckpoint,
-    /// A part of a checkpoint, or its root.
-    CreateCheckpoint,
-    /// Removes a checkpoint that nothing needs.
-    DeleteCheckpoint,
-    /// Any other request to the store.
-    OtherObject,
-    /// Reads of the log.
-    ReadLog,
-    /// Records of the log and marks in it, also over what a segment held before.
-    WriteLog,
-    /// Makes a file for a log.
-    CreateFile,
-    /// Gives a log its name, or sets one aside.
-    RenameFile,
-    /// Removes a log.
-    RemoveFile,
-    /// Looks at what the disk has.
-    LookAtDisk,
-}
-
-impl Place {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::List,
-        Self::ReadSuperblock,
-        Self::CreateSuperblock,
-        Self::ReadData,
-        Self::CreateData,
-        Self::DeleteData,
-        Self::ReadCheckpoint,
-        Self::CreateCheckpoint,
-        Self::DeleteCheckpoint,
-        Self::OtherObject,
-        Self::ReadLog,
-        Self::WriteLog,
-        Self::CreateFile,
-        Self::RenameFile,
-        Self::RemoveFile,
-        Self::LookAtDisk,
-    ];
-
-    pub(crate) fn of_store(verb: &str, object: &str) -> Self {
-        let kind = object.split('.').next().unwrap_or_default();
-        match (verb, kind) {
-            ("list", _) => Self::List,
-            ("read", "superblock") => Self::ReadSuperblock,
-            ("create", "superblock") => Self::CreateSuperblock,
-            ("read", "data") => Self::ReadData,
-            ("create", "data") => Self::CreateData,
-            ("delete", "data") => Self::DeleteData,
-            ("read", "ckpt") => Self::ReadCheckpoint,
-            ("create", "ckpt") => Self::CreateCheckpoint,
-            ("delete", "ckpt") => Self::DeleteCheckpoint,
-            _ => Self::OtherObject,
-        }
-    }
-
-    pub(crate) const fn of_disk(request: &Request) -> Self {
-        match request {
-            Request::Open { .. } | Request::List => Self::LookAtDisk,
-            Request::Read { .. } => Self::ReadLog,
-            Request::Write { .. } => Self::WriteLog,
-            Request::Create { .. } => Self::CreateFile,
-            Request::Rename { .. } => Self::RenameFile,
-            Request::Remove { .. } => Self::RemoveFile,
-        }
-    }
-}
+pub use place::{Phase, Place};
 
 /// The point at which a machine is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +26,8 @@ pub struct Last {
 #[derive(Clone, Debug, Default)]
 pub struct Points {
     state: Arc<Mutex<State>>,
+    /// Whether the process that passes them serves its volume.
+    serves: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +38,29 @@ struct State {
 }
 
 impl Points {
+    /// The same points, as another process passes them, which begins by opening its volume.
+    #[must_use]
+    pub fn of_process(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            serves: Arc::default(),
+        }
+    }
+
+    /// The process has opened its volume.
+    pub fn serve(&self) {
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// What the process is at.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.serves.load(Ordering::Relaxed) {
+            true => Phase::Serving,
+            false => Phase::Opening,
+        }
+    }
+
     /// Ends the machine at `last`, once.
     pub fn end_at(&self, last: Last) {
         self.state.lock().last = Some(last);

@@ -1,15 +1,23 @@
 //! A volume's world, from its creation through many lives of its writers: machines that crash in the
 //! midst of anything, lose what they had not synced or their whole disk, are stalled and taken over,
 //! and a store that is slow, fails, and does late what nobody waits for. Whatever happens, what is
-//! there afterwards is judged by the [history](crate::history) of what clients sent and were told.
+//! there afterwards is judged by the [history](crate::history) of what clients sent and were told, and
+//! what is in the store by what it is there for. In some worlds the store breaks its contract.
 //!
 //! All of it follows from the [seed](Settings::seed): the same one gives the same digest.
 
+mod census;
 mod client;
+mod counts;
+mod hardware;
 mod life;
+mod opening;
+mod proof;
+mod refusal;
 mod settings;
+mod work;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,64 +27,15 @@ use parking_lot::Mutex;
 
 use crate::cloud::{Cloud, Mood};
 use crate::disk::MemoryDisk;
-use crate::executor::Executor;
+use crate::executor::{Executor, Group};
 use crate::history::{History, SECTOR};
-use crate::points::{Place, Points};
+use crate::points::Points;
 use crate::random::Random;
 
+pub use counts::{Counts, Ending};
 pub use settings::Settings;
 
 use life::Ghost;
-
-/// What was done in a run, or in many.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Lives that ended in a crash.
-    pub crashes: u64,
-    /// Those of them that ended while the volume was opened.
-    pub in_openings: u64,
-    /// Those behind another one of that kind.
-    pub in_openings_again: u64,
-    /// Losses of power.
-    pub power_losses: u64,
-    /// Losses of the local disk.
-    pub disk_losses: u64,
-    /// Take-overs while the writer before was alive.
-    pub take_overs: u64,
-    /// Those of a writer that was stalled while it opened the volume.
-    pub stalled_openings: u64,
-    /// Requests of clients.
-    pub operations: u64,
-    /// Steps of tasks.
-    pub steps: u64,
-    /// How often each point was passed, before it was done and behind it.
-    pub passed: BTreeMap<(Place, bool), u64>,
-    /// How many lives ended there.
-    pub ended: BTreeMap<(Place, bool), u64>,
-}
-
-impl Counts {
-    /// Adds those of another run.
-    pub fn add(&mut self, other: &Self) {
-        self.crashes += other.crashes;
-        self.in_openings += other.in_openings;
-        self.in_openings_again += other.in_openings_again;
-        self.power_losses += other.power_losses;
-        self.disk_losses += other.disk_losses;
-        self.take_overs += other.take_overs;
-        self.stalled_openings += other.stalled_openings;
-        self.operations += other.operations;
-        self.steps += other.steps;
-        for (sum, counts) in [
-            (&mut self.passed, &other.passed),
-            (&mut self.ended, &other.ended),
-        ] {
-            for (point, count) in counts {
-                *sum.entry(*point).or_default() += count;
-            }
-        }
-    }
-}
 
 /// A run that came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,8 +64,8 @@ impl fmt::Display for Violation {
 /// Runs the world of these settings to its end.
 ///
 /// # Errors
-/// What is wrong with the engine: a state that no history leads to, an operation that never ends, a
-/// panic.
+/// What is wrong with the engine: a state that no history leads to, an operation that never ends, an
+/// object that nothing explains, a panic.
 pub fn run(settings: Settings) -> Result<Finished, Violation> {
     let wrong = |what| Violation { settings, what };
     let executor = Executor::new(settings.seed);
@@ -142,6 +101,8 @@ struct World {
     owner: Option<usize>,
     /// A writer that was taken over and does not know it.
     ghost: Option<Ghost>,
+    /// Processes that never came to serve.
+    failed: BTreeSet<Group>,
     points: Points,
     /// What a client found wrong.
     wrong: Arc<Mutex<Option<String>>>,
@@ -162,11 +123,12 @@ impl World {
             disks: disks.collect(),
             executor: executor.clone(),
             settings,
+            cloud: Cloud::new(executor, settings.contract, random.bits()),
             random,
-            cloud: Cloud::new(executor),
             history: Arc::default(),
             owner: None,
             ghost: None,
+            failed: BTreeSet::new(),
             points: Points::default(),
             wrong: Arc::default(),
             counts: Arc::default(),
@@ -175,13 +137,17 @@ impl World {
     }
 
     async fn play(mut self) -> Result<Counts, String> {
-        self.create().await?;
-        for life in 0..self.settings.lives {
-            self.live()
-                .await
-                .map_err(|what| format!("life {life}: {what}"))?;
-            if let Some(what) = self.wrong.lock().take() {
-                return Err(format!("life {life}: {what}"));
+        if self.is_there().await? {
+            for life in 0..self.settings.lives {
+                let lived = self.live().await;
+                lived.map_err(|what| format!("life {life}: {what}"))?;
+                if let Some(what) = self.wrong.lock().take() {
+                    return Err(format!("life {life}: {what}"));
+                }
+            }
+            if !self.loses_objects() {
+                let ended = self.end_well().await;
+                ended.map_err(|what| format!("the last life: {what}"))?;
             }
         }
         self.lay_ghost();
@@ -191,19 +157,29 @@ impl World {
         Ok(counts)
     }
 
-    async fn create(&mut self) -> Result<(), String> {
+    /// Makes the volume; whether it is there, which a store may be refused for.
+    async fn is_there(&mut self) -> Result<bool, String> {
+        if self.settings.contract.breach.is_some() && !self.settings.unsafe_no_fencing {
+            return self.is_there_where_it_may_be_refused().await;
+        }
+        let unsafe_no_fencing = self.settings.unsafe_no_fencing;
+        let created = self.create(unsafe_no_fencing).await;
+        created.map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+
+    async fn create(&mut self, unsafe_no_fencing: bool) -> lsvd::Result<()> {
         let group = self.executor.group();
-        let points = Points::default();
-        let line = self
-            .cloud
-            .line(group, Mood::GOOD, self.random.bits(), points);
+        let seed = self.random.bits();
+        let line = self.cloud.line(group, Mood::GOOD, seed, Points::default());
         let options = CreateOptions {
             object_size: self.settings.object_bytes,
+            unsafe_no_fencing,
             ..CreateOptions::new(self.settings.sectors * SECTOR as u64)
         };
         let runtime = self.executor.runtime(group);
         let created = Volume::create_async(Arc::new(line), runtime, options).await;
         self.executor.remove(group);
-        created.map(drop).map_err(|error| error.to_string())
+        created.map(drop)
     }
 }

@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lsvd_sim::cloud::Breach;
 use lsvd_sim::points::Place;
 use lsvd_sim::seeds::of_run;
-use lsvd_sim::world::{Counts, Settings, run};
+use lsvd_sim::world::{Counts, Ending, Settings, run};
 
 /// The seeds of every run.
 const FIXED: u64 = 1000;
@@ -61,9 +62,24 @@ fn whatever_happens_there_is_a_state_that_the_history_explains() {
             let ended = |is_done| counts.ended.contains_key(&(**place, is_done));
             !ended(false) || !ended(true)
         });
-        // Objects of no stream come of late uploads alone, and few lives pass their removal.
-        let never: Vec<_> = never.filter(|place| **place != Place::DeleteData).collect();
+        let never: Vec<_> = never.collect();
         assert!(never.is_empty(), "nothing ended at {never:?}");
+        for breach in [Breach::Overwrites, Breach::Forgets, Breach::Hides] {
+            for ending in [Ending::Refused, Ending::Error, Ending::Prefix] {
+                let seen = counts.breaches.contains_key(&(breach, ending));
+                // A store that overwrites is refused, or does not harm a single writer.
+                let can_be = (breach, ending) != (Breach::Overwrites, Ending::Error);
+                assert_eq!(seen, can_be, "{breach:?}: {ending:?}");
+            }
+        }
+        for count in [
+            counts.full_disks,
+            counts.self_checks,
+            counts.censuses,
+            counts.strays,
+        ] {
+            assert!(count > 0, "{counts:?}");
+        }
     }
 }
 

@@ -62,6 +62,11 @@ impl Content {
         bytes
     }
 
+    /// Whether anything was ever written to the unit at `offset`.
+    pub(crate) fn was_written(&self, offset: u64) -> bool {
+        self.newest(offset / self.unit as u64).is_some()
+    }
+
     /// Writes whole units, not durably.
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let first = offset / self.unit as u64;

@@ -57,6 +57,12 @@ impl MemoryDisk {
         self.shared.state.lock().gate.requests().cloned().collect()
     }
 
+    /// How many requests are held.
+    #[must_use]
+    pub fn held_count(&self) -> usize {
+        self.shared.state.lock().gate.held.len()
+    }
+
     /// Waits until at least `count` requests are held.
     pub async fn until_held(&self, count: usize) {
         let enough = || (self.shared.state.lock().gate.held.len() >= count).then_some(());

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::content::Content;
 use super::crash::{Chooser, carry_out};
 use super::fault::{Fault, failed};
-use super::{Reach, Request, Shared, SharedContent, State};
+use super::{Reach, Request, Shared, SharedContent, State, Write};
 
 /// The lock of a disk, as long as somebody has it.
 #[derive(Debug)]
@@ -258,11 +258,14 @@ impl MemoryFile {
     }
 }
 
-/// The writes as offset and bytes.
-fn flatten(writes: &[DiskWrite]) -> Vec<(u64, Vec<u8>)> {
-    let flat = writes
-        .iter()
-        .map(|write| (write.offset, write.parts.concat()));
+/// The writes, each in one piece.
+fn flatten(writes: &[DiskWrite], content: &SharedContent) -> Vec<Write> {
+    let content = content.lock();
+    let flat = writes.iter().map(|write| Write {
+        offset: write.offset,
+        bytes: Bytes::from(write.parts.concat()),
+        is_over: content.was_written(write.offset),
+    });
     flat.collect()
 }
 
@@ -273,13 +276,14 @@ fn begin_write(
     content: &SharedContent,
     name: &str,
     unit: usize,
-    writes: &[(u64, Vec<u8>)],
+    writes: &[Write],
     chooser: Option<&mut Chooser>,
 ) -> Result<(), DiskError> {
     let mut content = content.lock();
     if let Some(chooser) = chooser {
-        for (offset, bytes) in writes {
-            for (offset, bytes) in (*offset..).step_by(unit).zip(bytes.chunks(unit)) {
+        for write in writes {
+            let units = write.bytes.chunks(unit);
+            for (offset, bytes) in (write.offset..).step_by(unit).zip(units) {
                 if chooser.writes() {
                     content.write(offset, bytes);
                 }
@@ -288,13 +292,10 @@ fn begin_write(
         return Ok(());
     }
     let fails = state.faults.strike(Fault::Write);
-    for (offset, bytes) in writes {
-        let written = if fails {
-            bytes.len() / unit / 2 * unit
-        } else {
-            bytes.len()
-        };
-        content.write(*offset, &bytes[..written]);
+    for write in writes {
+        let len = write.bytes.len();
+        let written = if fails { len / unit / 2 * unit } else { len };
+        content.write(write.offset, &write.bytes[..written]);
     }
     if fails {
         return Err(failed("write to", name));
@@ -334,14 +335,13 @@ impl DiskFile for MemoryFile {
         durability: WriteDurability,
     ) -> BoxFuture<'_, Result<(), DiskError>> {
         Box::pin(async move {
-            let writes = flatten(&writes);
-            for (offset, bytes) in &writes {
-                self.check("write", *offset, bytes.len() as u64)?;
+            let writes = flatten(&writes, &self.content);
+            for write in &writes {
+                self.check("write", write.offset, write.bytes.len() as u64)?;
             }
-            let extent = |(offset, bytes): &(u64, Vec<u8>)| (*offset, bytes.len() as u64);
             let request = Request::Write {
                 name: self.name.clone(),
-                extents: writes.iter().map(extent).collect(),
+                writes: writes.clone(),
                 durability,
             };
             let unit = self.disk.disk.unit;

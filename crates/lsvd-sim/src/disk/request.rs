@@ -1,6 +1,18 @@
 //! Requests, as a test sees them.
 
+use bytes::Bytes;
 use lsvd::doors::disk::WriteDurability;
+
+/// One of the writes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where it starts.
+    pub offset: u64,
+    /// What is written.
+    pub bytes: Bytes,
+    /// Whether its first unit was written before, since the file was made.
+    pub is_over: bool,
+}
 
 /// A request to the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +47,8 @@ pub enum Request {
     Write {
         /// The name that it had when it was opened or created.
         name: String,
-        /// Where each of the writes starts, and how many bytes it has.
-        extents: Vec<(u64, u64)>,
+        /// What is written.
+        writes: Vec<Write>,
         /// Whether it is to be synced.
         durability: WriteDurability,
     },

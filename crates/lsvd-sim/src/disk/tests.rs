@@ -170,7 +170,11 @@ fn a_held_write_is_neither_synced_nor_answered() {
     block_on(disk.until_held(1));
     let held = Request::Write {
         name: "new".to_owned(),
-        extents: vec![(512, 1024)],
+        writes: vec![Write {
+            offset: 512,
+            bytes: [[2; 512], [2; 512]].concat().into(),
+            is_over: false,
+        }],
         durability: SYNCED,
     };
     assert_eq!(disk.held(), [held]);

@@ -11,6 +11,9 @@ use crate::executor::Executor;
 use crate::history::{Durable, History, Line, SECTOR, stamp};
 use crate::random::Random;
 
+/// Of a hundred requests, those before which the engine is asked whether it is consistent.
+const CHECKED: u64 = 2;
+
 /// What a client has to do with.
 #[derive(Clone)]
 pub(super) struct Client {
@@ -37,6 +40,11 @@ impl Client {
     pub(super) async fn work(self, mut random: Random, requests: u64, flushing: u64) {
         for _ in 0..requests {
             self.counts.lock().operations += 1;
+            if random.chance(CHECKED) {
+                self.counts.lock().self_checks += 1;
+                let checked = self.volume.self_check();
+                self.note(checked.map_err(|what| format!("the engine is inconsistent: {what}")));
+            }
             let largest = if random.chance(12) { self.largest } else { 8 };
             let sectors = 1 + random.below(largest);
             // Half of it where the others are.
@@ -69,7 +77,7 @@ impl Client {
         }
     }
 
-    async fn write(&self, start: u64, sectors: u64) {
+    pub(super) async fn write(&self, start: u64, sectors: u64) {
         let serial = self.history.lock().send(self.line, start, sectors, true);
         let data: Vec<u8> = (start..start + sectors)
             .flat_map(|lba| stamp(serial, lba))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lsvd::{CheckpointOptions, Durability, FlushTarget, OpenOptions};
 
+use crate::cloud::{Breach, Contract};
 use crate::random::Random;
 
 /// Of one run. Small, so that everything wraps, fills up and overlaps.
@@ -18,6 +19,10 @@ pub struct Settings {
     pub object_bytes: u64,
     /// Sectors of the volume.
     pub sectors: u64,
+    /// What the store is like.
+    pub contract: Contract,
+    /// Whether a store is used that does not keep a second writer out.
+    pub unsafe_no_fencing: bool,
 }
 
 impl Settings {
@@ -25,11 +30,24 @@ impl Settings {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(!seed);
+        let object_bytes = [16, 32, 64, 256][index(random.below(4))] << 10;
+        let breach = match random.below(36) {
+            0 => Some(Breach::Overwrites),
+            1 => Some(Breach::Forgets),
+            2 => Some(Breach::Hides),
+            _ => None,
+        };
+        let list_lag = match random.below(4) {
+            0 => Duration::from_millis(1 + random.below(3000)),
+            _ => Duration::ZERO,
+        };
         Self {
             seed,
             lives: 12,
-            object_bytes: [16, 32, 64, 256][index(random.below(4))] << 10,
+            object_bytes,
             sectors: 2048,
+            contract: Contract { breach, list_lag },
+            unsafe_no_fencing: breach.is_some() && random.chance(70),
         }
     }
 
@@ -38,6 +56,7 @@ impl Settings {
         let segment = self.object_bytes * 9 / 8 + (68 << 10);
         OpenOptions {
             take_over,
+            unsafe_no_fencing: self.unsafe_no_fencing,
             window: [1, 2, 3, 4][index(random.below(4))],
             log_bytes: segment * (5 + random.below(12)),
             seal_timeout: Duration::from_millis(1 + random.below(20)),
@@ -67,6 +86,10 @@ pub(super) fn index(number: u64) -> usize {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--seed {} --lives {}", self.seed, self.lives)
+        write!(f, "--seed {} --lives {}", self.seed, self.lives)?;
+        if let Some(breach) = self.contract.breach {
+            write!(f, " ({breach:?})")?;
+        }
+        Ok(())
     }
 }

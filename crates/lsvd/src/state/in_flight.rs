@@ -88,6 +88,14 @@ impl InFlight {
         }
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<SealedBatch> {
+        let batches = self.batches.read();
+        let in_memory = batches.in_memory.iter().cloned().map(SealedBatch::Memory);
+        let in_log = batches.in_log.values().cloned().map(SealedBatch::Logged);
+        in_memory.chain(in_log).collect()
+    }
+
     /// Removes the batch of this object; what it holds goes when the last reader is done.
     pub fn remove(&self, slot: ObjectSlot) {
         let removed = {

@@ -10,4 +10,5 @@ pub mod object_table;
 pub mod pace;
 pub mod progress;
 pub mod segments;
+pub mod self_check;
 pub mod uploads;

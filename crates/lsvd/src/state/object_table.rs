@@ -51,6 +51,13 @@ impl ObjectTable {
         self.rows.read().get(slot.0 as usize).copied()
     }
 
+    /// Whether this object is in the table.
+    #[must_use]
+    pub fn contains(&self, id: ObjectId) -> bool {
+        let rows = self.rows.read();
+        rows.binary_search_by_key(&id, |row| row.id).is_ok()
+    }
+
     /// The objects of some slots.
     #[must_use]
     pub fn rows(&self, slots: Range<u32>) -> Vec<ObjectRow> {

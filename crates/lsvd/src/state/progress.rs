@@ -292,6 +292,76 @@ impl Progress {
         self.state.lock().persisted
     }
 
+    /// Says what is wrong with the points and what they hold up, if anything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn self_check(&self) -> Result<(), String> {
+        let state = self.state.lock();
+        let (answered, persisted) = (state.answered, state.persisted);
+        if persisted > answered {
+            return Err(format!(
+                "persisted up to {persisted:?}, answered to {answered:?}"
+            ));
+        }
+        let held: Vec<ObjectId> = state.held.iter().map(|held| held.id).collect();
+        let last = held.last().copied().max(persisted);
+        if !held.is_sorted() || held.first().is_some_and(|id| Some(*id) <= persisted) {
+            return Err(format!("{held:?} are held, and persisted is {persisted:?}"));
+        }
+        if last != answered {
+            return Err(format!(
+                "held and persisted end at {last:?}, answered at {answered:?}"
+            ));
+        }
+        let at_risk = state.at_risk.iter().map(|batch| batch.id);
+        if !at_risk.clone().is_sorted() || at_risk.min().is_some_and(|id| Some(id) <= persisted) {
+            return Err(format!(
+                "what is at risk is out of order, or behind {persisted:?}"
+            ));
+        }
+        let (early, stuck) = (state.early.first_key_value(), state.stuck.first_key_value());
+        let early = early.map(|(place, _)| *place);
+        if early.is_some_and(|place| place <= state.next) {
+            return Err(format!(
+                "place {early:?} is early, and {} is next",
+                state.next
+            ));
+        }
+        let stuck = stuck.map(|(place, _)| *place);
+        if stuck.is_some_and(|place| place < state.next) {
+            return Err(format!("place {stuck:?} is stuck, and was answered"));
+        }
+        Ok(())
+    }
+
+    /// All that was answered and is not persisted, by place in the stream; places below
+    /// [`oldest_unanswered`](Self::oldest_unanswered) were answered in order.
+    pub(super) fn unpersisted_answers(&self) -> BTreeMap<u64, (ObjectId, Option<u32>)> {
+        let state = self.state.lock();
+        let first_held = state.next - state.held.len() as u64;
+        let held = (first_held..).zip(&state.held);
+        let early = state.early.iter().map(|(place, early)| (*place, early));
+        let of = |answered: &Answered| {
+            let segment = answered.segment.as_ref();
+            (answered.id, segment.map(|segment| segment.index()))
+        };
+        held.chain(early)
+            .map(|(place, answered)| (place, of(answered)))
+            .collect()
+    }
+
+    /// The batches that are at risk.
+    pub(super) fn ids_at_risk(&self) -> Vec<ObjectId> {
+        let state = self.state.lock();
+        state.at_risk.iter().map(|batch| batch.id).collect()
+    }
+
+    /// The newest object of which it and all before it were answered.
+    pub(super) fn last_answered(&self) -> Option<ObjectId> {
+        self.state.lock().answered
+    }
+
     /// Waits until as many uploads were answered as `entered` says.
     pub async fn caught_up(&self, entered: impl Fn() -> u64) {
         let caught_up = || (self.state.lock().next >= entered()).then_some(());

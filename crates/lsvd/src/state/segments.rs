@@ -91,6 +91,27 @@ impl SegmentPool {
         !self.free.lock().is_empty()
     }
 
+    /// Says what is wrong with the list of free segments, if anything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn self_check(&self) -> Result<(), String> {
+        let mut free = self.free.lock().clone();
+        free.sort_unstable();
+        let twice = free.windows(2).find(|pair| pair[0] == pair[1]);
+        let outside = free.last().filter(|index| **index >= self.total);
+        match (twice, outside) {
+            (Some(twice), _) => Err(format!("segment {} is free twice", twice[0])),
+            (None, Some(index)) => Err(format!("segment {index} of {} is free", self.total)),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Whether this one is free.
+    pub(super) fn is_free(&self, index: u32) -> bool {
+        self.free.lock().contains(&index)
+    }
+
     /// How many segments are in use, and how many there are.
     #[must_use]
     pub fn usage(&self) -> (u32, u32) {

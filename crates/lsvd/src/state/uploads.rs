@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use crate::state::batch::Batch;
 use crate::state::logged::LoggedBatch;
+use crate::state::segments::Segment;
 use crate::sync::{Arc, Mutex, Signal};
+use crate::words::name::ObjectId;
+use crate::words::units::ObjectSlot;
 
 /// A sealed batch, wherever its data is.
 #[derive(Clone, Debug)]
@@ -18,6 +21,42 @@ pub enum SealedBatch {
 impl SealedBatch {
     const fn is_in_memory(&self) -> bool {
         matches!(self, Self::Memory(_))
+    }
+
+    /// The id of the object it becomes.
+    #[must_use]
+    pub fn id(&self) -> ObjectId {
+        match self {
+            Self::Memory(batch) => batch.id(),
+            Self::Logged(batch) => batch.id(),
+        }
+    }
+
+    /// Its object in the object table.
+    #[must_use]
+    pub fn slot(&self) -> ObjectSlot {
+        match self {
+            Self::Memory(batch) => batch.slot(),
+            Self::Logged(batch) => batch.slot(),
+        }
+    }
+
+    /// Its segment of the write log, where there is a log.
+    #[must_use]
+    pub fn segment(&self) -> Option<&Arc<Segment>> {
+        match self {
+            Self::Memory(batch) => batch.segment(),
+            Self::Logged(batch) => Some(batch.segment()),
+        }
+    }
+
+    /// Bytes of its data area in use.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        match self {
+            Self::Memory(batch) => batch.data_bytes(),
+            Self::Logged(batch) => batch.data_bytes(),
+        }
     }
 }
 
@@ -115,6 +154,29 @@ impl UploadQueue {
     pub fn entered(&self) -> u64 {
         let state = self.state.lock();
         state.first + state.waiting.len() as u64
+    }
+
+    /// Says what is wrong with the queue, if anything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn self_check(&self) -> Result<(), String> {
+        let state = self.state.lock();
+        let in_memory = state.waiting.iter().filter(|batch| batch.is_in_memory());
+        let (found, counted) = (in_memory.count(), state.in_memory);
+        if found != counted {
+            return Err(format!(
+                "{found} batches wait in memory, and {counted} were counted"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Those that wait, and the place of the first.
+    pub(super) fn all_waiting(&self) -> (u64, Vec<ObjectId>) {
+        let state = self.state.lock();
+        let waiting = state.waiting.iter().map(SealedBatch::id);
+        (state.first, waiting.collect())
     }
 
     /// Says that nothing more will be entered.

@@ -303,15 +303,13 @@ impl Checkpointer {
 }
 
 /// Whether a data object of an earlier epoch is certainly of no stream: what a writer stored that had
-/// been taken over, or what lay behind an object that a crash dropped. Epochs before the first that is
-/// listed may have been left out of the list; one behind it that is not listed has no objects.
-fn is_stray(ends: &[EpochEnd], id: ObjectId) -> bool {
-    let epoch = id.epoch().0;
-    let is_reached = ends.first().is_some_and(|first| first.epoch <= epoch);
-    match ends.iter().find(|end| end.epoch == epoch) {
-        Some(end) => end.objects.is_some_and(|objects| id.sequence() >= objects),
-        None => is_reached,
-    }
+/// been taken over, or what lay behind an object that a crash dropped. The table has all objects of the
+/// stream, also those of epochs that have been left out of the list; where the list knows the end of an
+/// epoch both must say so.
+fn is_stray(objects: &ObjectTable, ends: &[EpochEnd], id: ObjectId) -> bool {
+    let end = ends.iter().find(|end| end.epoch == id.epoch().0);
+    let is_behind = |end: &EpochEnd| end.objects.is_some_and(|objects| id.sequence() >= objects);
+    end.is_none_or(is_behind) && !objects.contains(id)
 }
 
 /// Whether this is the error of a writer that was taken over, and it is to go on: a planted fault.
@@ -468,7 +466,7 @@ impl Checkpointer {
                 ObjectKind::Checkpoint => {
                     self.present.insert(name.id);
                 }
-                ObjectKind::Data if is_stray(&ends, name.id) => {
+                ObjectKind::Data if is_stray(&self.objects, &ends, name.id) => {
                     self.strays.insert(name.id);
                 }
                 ObjectKind::Data | ObjectKind::Superblock => {}

@@ -17,6 +17,7 @@ mod read;
 mod read_only;
 mod recover;
 mod remove;
+mod self_check;
 mod start;
 mod status;
 mod write;
@@ -109,6 +110,8 @@ struct Shared {
     /// Where checkpoints are asked for; nothing where there are none.
     checkpoints: Option<Arc<CheckpointRequests>>,
     durability: Durability,
+    /// Span of the uploads under way.
+    window: u32,
     store: Arc<dyn ObjectStore>,
     runtime: Arc<dyn Runtime>,
     /// How long the store may fail before what waits for it fails.

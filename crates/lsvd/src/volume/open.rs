@@ -314,6 +314,7 @@ impl Shared {
             atomic_bytes: buffer_bytes.min(ATOMIC_WRITE_BYTES_MAX),
             flush_target: work.flush,
             durability: work.durability,
+            window: work.window,
             map: Arc::new(start.map),
             batcher,
             pool,

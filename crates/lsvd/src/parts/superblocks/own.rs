@@ -58,6 +58,11 @@ impl OwnSuperblocks {
         self.since
     }
 
+    /// The newest of them.
+    pub(crate) fn newest(&self) -> Superblock {
+        self.state.lock().newest.clone()
+    }
+
     /// The epochs that the newest one lists.
     pub(crate) fn epochs(&self) -> Vec<EpochEnd> {
         self.state.lock().newest.state.epochs.clone()

@@ -333,6 +333,42 @@ impl Batcher {
         }
     }
 
+    /// Says what is wrong with the open batch and those behind it, if anything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn self_check(&self) -> Result<(), String> {
+        let state = self.state.lock();
+        let open = state.open.as_ref().map(|open| open.batch.id);
+        let sealed = state.sealed.iter().map(|(batch, _)| batch.id);
+        let queued: Vec<ObjectId> = sealed.chain(open).collect();
+        let follows = |pair: &[ObjectId]| pair[0].next() == Some(pair[1]);
+        if !queued.windows(2).all(follows) {
+            return Err(format!("batches {queued:?} do not follow each other"));
+        }
+        let last = state.last;
+        if queued.last().is_some_and(|newest| Some(*newest) != last) {
+            return Err(format!(
+                "batch {:?} is not the last, {last:?}",
+                queued.last()
+            ));
+        }
+        let is_next = |next: ObjectId| match last.filter(|last| last.epoch() == next.epoch()) {
+            Some(last) => last.next() == Some(next),
+            None => next.sequence() == 0,
+        };
+        if state.next.is_some_and(|next| !is_next(next)) {
+            return Err(format!("batch {:?} is next behind {last:?}", state.next));
+        }
+        match &state.open {
+            Some(open) if open.recorded.entries as usize > open.entries.len() => Err(format!(
+                "the log has more of batch {:?} than it is",
+                open.batch.id
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The batches in memory that the log has not taken whole, and what the log has still to take
     /// of them: the sealed ones to their ends and, where `open` asks for it, the open one as far as
     /// it goes. In the order of the stream.

@@ -265,6 +265,41 @@ fn objects_of_no_stream_go_with_the_first_checkpoint_of_an_opening() {
     assert_disk(&open(&memory), &model);
 }
 
+/// The first openings left nothing that is of the stream, so that no superblock lists their epochs, and
+/// what they had sent arrived later.
+#[test]
+fn objects_of_no_stream_go_from_epochs_before_the_first_of_the_stream_too() {
+    let memory = created();
+    let mut model = model();
+    drop(open(&memory));
+    drop(open(&memory));
+    for opening in 0..2_u8 {
+        let volume = open(&memory);
+        write(
+            &volume,
+            &mut model,
+            usize::from(opening) * OBJECT,
+            opening + 1,
+        );
+        volume.checkpoint().unwrap();
+    }
+    let volume = open(&memory);
+    let id = |epoch, sequence| ObjectId::new(Epoch(epoch), sequence).unwrap();
+    for (epoch, sequence) in [(0, 0), (0, 3), (1, 0), (2, 1)] {
+        let name = ObjectName::data(id(epoch, sequence)).to_string();
+        pollster::block_on(memory.put(&name, vec![Bytes::from_static(b"late")])).unwrap();
+    }
+    write(&volume, &mut model, 9 * OBJECT, 77);
+    volume.checkpoint().unwrap();
+    let there: Vec<ObjectId> = names(&memory, ObjectKind::Data)
+        .iter()
+        .map(|name| name.id)
+        .collect();
+    assert_eq!(there, [id(2, 0), id(3, 0), id(4, 0)]);
+    drop(volume);
+    assert_disk(&open(&memory), &model);
+}
+
 #[test]
 fn a_fenced_writer_names_no_checkpoint_and_removes_nothing() {
     let store = created();

@@ -1,0 +1,195 @@
+//! What is done with an open volume, until its life ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use lsvd::sync::Signal;
+use lsvd::{Durability, FlushTarget, OpenOptions, Volume};
+use parking_lot::Mutex;
+
+use super::World;
+use super::client::Client;
+use super::life::Process;
+use super::opening::Came;
+use super::settings::index;
+use crate::cloud::Mood;
+use crate::executor::Stop;
+use crate::history::{Durable, SECTOR};
+
+/// How a writer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// Its process is over.
+    Crashed,
+    /// It lives on, and another machine takes over.
+    TakenOver,
+}
+
+impl Parting {
+    const fn of(stop: Stop) -> Self {
+        match stop {
+            Stop::Stall => Self::TakenOver,
+            Stop::End => Self::Crashed,
+        }
+    }
+}
+
+impl World {
+    /// Works with an open volume.
+    pub(super) async fn work(
+        &mut self,
+        machine: usize,
+        process: &Process,
+        volume: Volume,
+        options: &OpenOptions,
+    ) -> Result<Parting, String> {
+        let client = self.client(process, volume, options);
+        let served = self.cloud.turn();
+        let leaves = self.random.chance(15) && self.settings.contract.breach.is_none();
+        let leaves = leaves.then(|| self.random.below(300));
+        let stalls = self.random.chance(70);
+        self.wake_ghost(process);
+        let all_done = self.start_clients(process, &client);
+        let came = self.until_left(process, all_done, leaves).await;
+        self.check(machine, &client.volume)?;
+        match came {
+            Came::Done(Parting::Crashed) => {}
+            Came::Done(Parting::TakenOver) => {
+                if stalls {
+                    self.executor.stall(process.group);
+                }
+                return Ok(Parting::TakenOver);
+            }
+            Came::Stopped(stop) => return Ok(Parting::of(stop)),
+            Came::Late => return Err(format!("machine {machine}: clients wait for ever")),
+        }
+        let stopped = self.wind_up(machine, process, &client, served).await?;
+        self.check(machine, &client.volume)?;
+        Ok(stopped.map_or(Parting::Crashed, Parting::of))
+    }
+
+    /// Waits until all clients are done, or for so many milliseconds, if it is to be left then.
+    async fn until_left(
+        &self,
+        process: &Process,
+        all_done: impl Future<Output = ()>,
+        leaves: Option<u64>,
+    ) -> Came<Parting> {
+        let leaving = async {
+            match leaves {
+                Some(milliseconds) => {
+                    let pause = Duration::from_millis(milliseconds);
+                    self.executor.sleep(pause).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let (all_done, leaving) = (pin!(all_done), pin!(leaving));
+        match self.until(process.group, select(all_done, leaving)).await {
+            Came::Done(Either::Left(_)) => Came::Done(Parting::Crashed),
+            Came::Done(Either::Right(_)) => Came::Done(Parting::TakenOver),
+            Came::Stopped(stop) => Came::Stopped(stop),
+            Came::Late => Came::Late,
+        }
+    }
+
+    /// What a client of this volume has to do with.
+    pub(super) fn client(
+        &self,
+        process: &Process,
+        volume: Volume,
+        options: &OpenOptions,
+    ) -> Client {
+        Client {
+            executor: self.executor.clone(),
+            volume,
+            history: Arc::clone(&self.history),
+            wrong: Arc::clone(&self.wrong),
+            counts: Arc::clone(&self.counts),
+            line: self.history.lock().line(),
+            durable: match options.flush {
+                FlushTarget::Local => Durable::InLog,
+                FlushTarget::Store => Durable::InStore,
+            },
+            writes_through: options.durability == Durability::WriteThrough,
+            sectors: self.settings.sectors,
+            largest: (self.settings.object_bytes / SECTOR as u64).min(64),
+            is_cut_short: process.line.mood().truncated > 0 || self.loses_objects(),
+        }
+    }
+
+    /// A writer that was stalled goes on amid what this one does.
+    pub(super) fn wake_ghost(&mut self, process: &Process) {
+        let Some(ghost) = &self.ghost else { return };
+        let (executor, group) = (self.executor.clone(), ghost.process.group);
+        let pause = Duration::from_millis(self.random.below(100));
+        let waking = async move {
+            executor.sleep(pause).await;
+            executor.resume(group);
+        };
+        self.executor.spawn(process.hardware, Box::pin(waking));
+    }
+
+    /// Starts some clients; what comes back waits for all of them.
+    fn start_clients(
+        &mut self,
+        process: &Process,
+        client: &Client,
+    ) -> impl Future<Output = ()> + use<> {
+        let clients = self.random.below(5);
+        let flushing = [0, 2, 8, 30][index(self.random.below(4))];
+        let done = Arc::new((Signal::default(), Mutex::new(clients)));
+        for _ in 0..clients {
+            let (client, done) = (client.clone(), Arc::clone(&done));
+            let (random, requests) = (self.fork(), self.random.below(60));
+            let task = async move {
+                client.work(random, requests, flushing).await;
+                *done.1.lock() -= 1;
+                done.0.notify();
+            };
+            self.executor.spawn(process.group, Box::pin(task));
+        }
+        async move {
+            let (signal, left) = &*done;
+            signal.until(|| (*left.lock() == 0).then_some(())).await;
+        }
+    }
+
+    /// When the clients are done: perhaps a checkpoint, a close, a pause. How the process stopped amid
+    /// that, if it did.
+    async fn wind_up(
+        &mut self,
+        machine: usize,
+        process: &Process,
+        client: &Client,
+        served: u64,
+    ) -> Result<Option<Stop>, String> {
+        if self.random.chance(30) {
+            let checkpoint = client.volume.checkpoint_async();
+            match self.until(process.group, checkpoint).await {
+                Came::Done(Ok(())) if process.line.mood() == Mood::GOOD => {
+                    self.count_what_is_there(process, served)?;
+                }
+                Came::Done(_) => {}
+                Came::Stopped(stop) => return Ok(Some(stop)),
+                Came::Late => return Err(format!("machine {machine}: a checkpoint never ends")),
+            }
+        }
+        if self.random.chance(12) {
+            let closing = client.volume.close_async();
+            match self.until(process.group, closing).await {
+                Came::Done(_) => {}
+                Came::Stopped(stop) => return Ok(Some(stop)),
+                Came::Late => return Err(format!("machine {machine}: a close never ends")),
+            }
+        }
+        let pause = Duration::from_millis(self.random.below(80));
+        let resting = self.executor.sleep(pause);
+        Ok(match self.until(process.group, resting).await {
+            Came::Stopped(stop) => Some(stop),
+            Came::Done(()) | Came::Late => None,
+        })
+    }
+}
