@@ -141,6 +141,9 @@ impl Leaf {
         });
         if len == 0 {
             self.shrink(tally);
+        } else {
+            // From the middle of an extent: there is one more now.
+            self.split_if_long(len, tally);
         }
     }
 

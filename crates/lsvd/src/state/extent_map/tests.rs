@@ -98,6 +98,21 @@ fn walking_an_empty_map_finds_one_hole() {
     assert_map(&map, range(7, 7), &[]);
 }
 
+/// An array that several chunks share has at most so many extents.
+#[test]
+fn an_array_that_a_removal_makes_too_long_is_split() {
+    let map = ExtentMap::new(LARGEST);
+    for extent in 0..128_u32 {
+        let start = u64::from(extent) * 16;
+        insert(&map, range(start, start + 8), location(extent, 0));
+    }
+    map.self_check().unwrap();
+    let hole = range(34, 36);
+    assert_eq!(remove(&map, hole), [extent(34, 36, 2, 2)]);
+    assert_eq!(map.extent_count(), 129);
+    assert_map(&map, hole, &[(hole, None)]);
+}
+
 #[test]
 fn the_first_insert_into_an_empty_map_counts() {
     let map = ExtentMap::new(100);
