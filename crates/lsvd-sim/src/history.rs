@@ -102,7 +102,7 @@ pub fn stamp(serial: u64, lba: u64) -> [u8; SECTOR] {
 
 /// What a sector shows: the serial number of a write, or nothing where it is zero.
 fn shown(sector: &[u8], lba: u64) -> Result<Option<u64>, String> {
-    if sector.iter().all(|byte| *byte == 0) {
+    if *sector == [0; SECTOR] {
         return Ok(None);
     }
     let serial = sector
