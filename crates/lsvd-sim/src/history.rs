@@ -102,7 +102,7 @@ pub fn stamp(serial: u64, lba: u64) -> [u8; SECTOR] {
 
 /// What a sector shows: the serial number of a write, or nothing where it is zero.
 fn shown(sector: &[u8], lba: u64) -> Result<Option<u64>, String> {
-    if sector.iter().all(|byte| *byte == 0) {
+    if *sector == [0; SECTOR] {
         return Ok(None);
     }
     let serial = sector
@@ -320,26 +320,20 @@ impl History {
     /// Which changes cannot be in S, in order.
     fn lost(&self, found: &[u8]) -> Result<Vec<bool>, String> {
         let changes: Vec<&Change> = self.changes.values().collect();
-        let mut cover: Vec<Vec<usize>> = vec![Vec::new(); found.len() / SECTOR];
-        for (key, change) in changes.iter().enumerate() {
-            for lba in change.start..change.start + change.sectors {
-                let sector = usize::try_from(lba).ok().and_then(|lba| cover.get_mut(lba));
-                sector.map(|keys| keys.push(key)).unwrap_or_default();
-            }
-        }
-        let mut shows = Vec::with_capacity(cover.len());
-        for ((lba, sector), cover) in (0..).zip(found.chunks(SECTOR)).zip(&cover) {
+        let serials: Vec<u64> = self.changes.keys().copied().collect();
+        let sectors = found.len() / SECTOR;
+        let mut shows = Vec::with_capacity(sectors);
+        for (lba, sector) in (0..).zip(found.chunks(SECTOR)) {
             let by = |serial| {
-                let by = cover
-                    .iter()
-                    .find(|key| changes[**key].serial == Some(serial));
-                by.copied().ok_or_else(|| {
-                    format!("sector {lba} shows write {serial}, which is not there any more")
-                })
+                let key = serials.binary_search(&serial).ok();
+                key.filter(|key| changes[*key].serial.is_some() && changes[*key].covers(lba))
+                    .ok_or_else(|| {
+                        format!("sector {lba} shows write {serial}, which is not there any more")
+                    })
             };
             shows.push(shown(sector, lba)?.map(by).transpose()?);
         }
-        let lost = exclude(&changes, &cover, &shows);
+        let lost = exclude(&changes, &Cover::of(&changes, sectors), &shows);
         if let Some(key) = shows.iter().flatten().find(|key| lost[**key]) {
             let change = changes[*key];
             return Err(format!(
@@ -350,27 +344,66 @@ impl History {
     }
 }
 
+/// For every sector the changes that cover it, in the order in which they were sent.
+struct Cover {
+    /// Where those of each sector begin.
+    starts: Vec<usize>,
+    keys: Vec<usize>,
+}
+
+impl Cover {
+    fn of(changes: &[&Change], sectors: usize) -> Self {
+        let range = |change: &Change| {
+            let place = |lba: u64| usize::try_from(lba).unwrap_or(sectors).min(sectors);
+            place(change.start)..place(change.start + change.sectors)
+        };
+        let mut starts = vec![0; sectors + 1];
+        for sector in changes.iter().flat_map(|change| range(change)) {
+            starts[sector + 1] += 1;
+        }
+        for sector in 0..sectors {
+            starts[sector + 1] += starts[sector];
+        }
+        let mut next = starts.clone();
+        let mut keys = vec![0; starts[sectors]];
+        for (key, change) in changes.iter().enumerate() {
+            for sector in range(change) {
+                keys[next[sector]] = key;
+                next[sector] += 1;
+            }
+        }
+        Self { starts, keys }
+    }
+
+    fn at(&self, sector: usize) -> &[usize] {
+        &self.keys[self.starts[sector]..self.starts[sector + 1]]
+    }
+}
+
 /// The changes that are not in the largest set that is closed under "comes before" and in which
 /// nothing must follow what a sector shows.
-fn exclude(changes: &[&Change], cover: &[Vec<usize>], shows: &[Option<usize>]) -> Vec<bool> {
+fn exclude(changes: &[&Change], cover: &Cover, shows: &[Option<usize>]) -> Vec<bool> {
     let mut lost = vec![false; changes.len()];
+    let lose_behind = |lost: &mut Vec<bool>, sector, last: Moment| {
+        let keys = cover.at(sector).iter().rev();
+        let behind = keys.take_while(|key| changes[**key].sent > last);
+        behind.for_each(|key| lost[*key] = true);
+    };
+    for (sector, shows) in shows.iter().enumerate() {
+        if let Some(key) = shows {
+            lose_behind(&mut lost, sector, changes[*key].ended());
+        }
+    }
+    let zero = |sector: &usize| shows[*sector].is_none() && !cover.at(*sector).is_empty();
+    let zero: Vec<usize> = (0..shows.len()).filter(zero).collect();
     loop {
         let before = lost.clone();
-        for (cover, shows) in cover.iter().zip(shows) {
+        for sector in &zero {
             // Zeroes may be what any change left that zeroed, and was never written.
-            let last = match shows {
-                Some(key) => changes[*key].ended(),
-                None => {
-                    let zeroing = cover
-                        .iter()
-                        .filter(|key| !lost[**key] && changes[**key].serial.is_none());
-                    let ended = zeroing.map(|key| changes[*key].ended());
-                    ended.max().unwrap_or(NEVER)
-                }
-            };
-            for key in cover {
-                lost[*key] |= changes[*key].sent > last;
-            }
+            let zeroing = cover.at(*sector).iter();
+            let zeroing = zeroing.filter(|key| !lost[**key] && changes[**key].serial.is_none());
+            let ended = zeroing.map(|key| changes[*key].ended()).max();
+            lose_behind(&mut lost, *sector, ended.unwrap_or(NEVER));
         }
         let horizon = changes
             .iter()
@@ -379,9 +412,8 @@ fn exclude(changes: &[&Change], cover: &[Vec<usize>], shows: &[Option<usize>]) -
             .map(|(change, _)| change.ended())
             .min()
             .unwrap_or(Moment::MAX);
-        for (change, lost) in changes.iter().zip(&mut lost) {
-            *lost |= change.sent > horizon;
-        }
+        let first = changes.partition_point(|change| change.sent <= horizon);
+        lost[first..].fill(true);
         if lost == before {
             return lost;
         }

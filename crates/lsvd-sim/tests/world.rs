@@ -15,7 +15,20 @@ use lsvd_sim::world::{Counts, Ending, Settings, run};
 const FIXED: u64 = 1000;
 
 /// Seeds that once found something.
-const FOUND: [u64; 6] = [1522, 4543, 4726, 5532, 7729, 359_082_865_504];
+const FOUND: [u64; 12] = [
+    241,
+    243,
+    251,
+    329,
+    355,
+    1522,
+    3886,
+    4543,
+    4726,
+    5532,
+    7729,
+    359_082_865_504,
+];
 
 /// How many more there are, new ones in each run.
 const FRESH: u64 = 200;

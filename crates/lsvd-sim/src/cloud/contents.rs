@@ -192,3 +192,6 @@ fn listed_object(name: &str, stored: &Stored) -> ListedObject {
         bytes: stored.bytes.len() as u64,
     }
 }
+
+#[cfg(test)]
+mod tests;

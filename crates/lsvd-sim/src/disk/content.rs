@@ -54,11 +54,23 @@ impl Content {
     pub(crate) fn read(&self, offset: u64, len: u64) -> Vec<u8> {
         let size = usize::try_from(len).expect("a test reads what fits into memory");
         let mut bytes = vec![0; size];
-        self.for_each_unit(offset, size, |number, in_unit, in_range| {
-            if let Some(newest) = self.newest(number) {
-                bytes[in_range].copy_from_slice(&newest[in_unit]);
+        let unit = self.unit as u64;
+        let numbers = offset / unit..(offset + len).div_ceil(unit);
+        let mut show = |number: u64, shown: &[u8]| {
+            let (start, end) = (number * unit, (number + 1) * unit);
+            let (from, to) = (start.max(offset), end.min(offset + len));
+            let place = |at: u64| usize::try_from(at).expect("a part of what is read");
+            bytes[place(from - offset)..place(to - offset)]
+                .copy_from_slice(&shown[place(from - start)..place(to - start)]);
+        };
+        for (number, durable) in self.durable.range(numbers.clone()) {
+            show(*number, durable);
+        }
+        for (number, written) in self.written.range(numbers) {
+            if let Some(newest) = written.versions.last() {
+                show(*number, newest);
             }
-        });
+        }
         bytes
     }
 

@@ -16,16 +16,13 @@ fn tell(story: &str, found: [char; 2]) -> Result<(), String> {
             history.answer(keys[&letter.to_ascii_lowercase()], true);
         } else {
             let start = u64::from(!word.contains('0'));
-            let key = history.send(0, start, word.len() as u64 - 1, letter != 'z');
-            if let Some(change) = history.changes.get_mut(&key) {
-                change.serial = (letter != 'z').then_some(u64::from(letter));
-            }
-            keys.insert(letter, key);
+            let serial = history.send(0, start, word.len() as u64 - 1, letter != 'z');
+            keys.insert(letter, serial);
         }
     }
     let sector = |(lba, letter)| match letter {
         '0' => [0; SECTOR],
-        letter => stamp(u64::from(letter), lba),
+        letter => stamp(keys.get(&letter).copied().unwrap_or(99), lba),
     };
     let found: Vec<u8> = (0..).zip(found).flat_map(sector).collect();
     history.settle(&found, Expect::Flushed)

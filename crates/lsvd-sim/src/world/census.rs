@@ -120,3 +120,6 @@ impl Census {
         names.find(|name| !self.objects.contains_key(&name.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests;
