@@ -7,12 +7,16 @@ mod bench;
 mod ci;
 mod crash;
 mod fuzz;
+mod judge;
 mod needs;
 mod powercut;
+mod servers;
 mod sim;
 mod step;
 mod test;
 mod tidy;
+mod torture;
+mod victim;
 
 use std::process::ExitCode;
 
@@ -46,6 +50,8 @@ enum Chore {
     Crash(crash::Arguments),
     /// Cut the power of a guest that serves a volume, again and again, and judge what comes back
     Powercut(powercut::Arguments),
+    /// Kill our server and others under load, or cut their power, and print the verdicts in a table
+    Torture(torture::Arguments),
     /// Run the engine in simulated worlds, seed by seed, and judge each
     Sim(sim::Arguments),
     /// Fuzz the decoders
@@ -80,6 +86,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run_chosen(&arguments),
         Chore::Crash(arguments) => crash::run_all(&arguments),
         Chore::Powercut(arguments) => powercut::run_all(&arguments),
+        Chore::Torture(arguments) => torture::run_all(&arguments),
         Chore::Sim(arguments) => sim::run_chosen(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),

@@ -1,7 +1,7 @@
 //! What the tests need from outside the workspace, and how to get it on Debian.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::step::{Outcome, run};
@@ -91,8 +91,14 @@ fn is_root() -> bool {
 
 /// Whether a program of this name can be started.
 pub(crate) fn is_there(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where the program of this name is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(SYSTEM_FOLDERS.iter().map(|folder| Path::new(folder).into()))
-        .any(|folder| folder.join(program).is_file())
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }

@@ -1,7 +1,7 @@
 //! Running one command of a chore: shown before it runs, timed, and fatal when it fails.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// A chore ends well or with the reason why not.
@@ -43,4 +43,35 @@ pub(crate) fn timed(title: &str, step: impl FnOnce() -> Outcome) -> Outcome {
     step()?;
     eprintln!("== {title}: done in {:.0?}", started.elapsed());
     Ok(())
+}
+
+/// Runs a command that says nothing when all is well.
+pub(crate) fn quietly(command: &mut Command) -> Outcome {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// Runs a command that must end well, and gives its standard output.
+pub(crate) fn said(command: &mut Command) -> Result<String, String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!(
+        "{command:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Arguments;
-use super::initramfs;
+use super::initramfs::{self, Program};
 use super::packages::Packages;
-use crate::crash::{Total, judge, quietly};
-use crate::step::Outcome;
+use super::{Cuts, Machines};
+use crate::judge::{Run, Total, judge};
+use crate::servers::Server;
+use crate::step::{Outcome, quietly};
 
 /// Size of the guest's disk. It is kept in memory, as far as it is written to.
 const DISK: &str = "1G";
@@ -51,8 +52,8 @@ impl Kind {
 impl Guest {
     /// Makes the disk with its file system, and all that the guest boots from.
     pub(super) fn new(
-        arguments: &Arguments,
-        (packages, lsvd, disk): (&Packages, &Path, &Path),
+        cuts: &Cuts<'_>,
+        machines: &Machines,
         place: PathBuf,
         seed: u64,
     ) -> Result<Self, String> {
@@ -63,20 +64,22 @@ impl Guest {
         // free from one boot to the next.
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         let address = format!("127.{}.{middle}.{low}", 64 + high % 64);
+        let packages = &machines.packages;
+        let programs = programs(cuts.server, &machines.stripped)?;
         initramfs::write(
             &place.join("initramfs"),
             packages,
-            lsvd,
-            &serve(arguments, kind),
+            &programs,
+            &serve(cuts, kind),
         )?;
         let scripts = Scripts {
             place: &place,
             command: machine(packages, kind, &address)?,
-            again: arguments.again,
+            again: cuts.again,
         };
         scripts.write("boot.sh", BOOT)?;
         scripts.write("cut.sh", CUT)?;
-        let disk = start_disk(&place, disk, kind, seed)?;
+        let disk = start_disk(&place, &machines.disk, kind, seed)?;
         Ok(Self {
             place,
             seed,
@@ -97,7 +100,7 @@ impl Guest {
     /// Runs the judge.
     pub(super) fn torture(
         &self,
-        arguments: &Arguments,
+        cuts: &Cuts<'_>,
         lsvd: &Path,
         rounds: u32,
         total: &mut Total,
@@ -105,19 +108,18 @@ impl Guest {
         let mut torture = Command::new(lsvd);
         torture
             .args(["torture", &self.uri])
-            .args(["--kill", &self.script("cut.sh")])
+            .args(["--power-cut", &self.script("cut.sh")])
             .args(["--restart", &self.script("boot.sh")])
             .args(["--rounds", &rounds.to_string()])
-            .args(["--seed", &self.seed.to_string()]);
-        let defaults = [
-            ("--load", "100ms..2s"),
-            ("--area", "8M"),
-            ("--hot", "512K"),
-            // Above all boots that one restart may take.
-            ("--timeout", "10m"),
-        ];
-        let about = format!("seed {}, {:?}", self.seed, Kind::of(self.seed));
-        judge(torture, &defaults, &arguments.rest, &about, total)
+            .args(["--seed", &self.seed.to_string()])
+            .args(cuts.server.owes());
+        let run = Run {
+            about: &format!("seed {}, {:?}", self.seed, Kind::of(self.seed)),
+            defaults: &[("--load", "100ms..2s"), ("--area", "8M"), ("--hot", "512K")],
+            given: cuts.given,
+            keep_going: cuts.keep_going,
+        };
+        judge(torture, &run, total)
     }
 
     /// Ends the guest and its disk.
@@ -183,15 +185,46 @@ impl Drop for Guest {
     }
 }
 
-/// The command in the guest. The log has four segments, the fewest that it can have, so that each is
-/// soon used again; objects are of 1 MiB, so that writes up to there are whole or not there.
-fn serve(arguments: &Arguments, kind: Kind) -> String {
-    let plant = arguments.plant.as_deref().unwrap_or_default();
-    format!(
-        "LSVD_PLANT='{plant}' /bin/lsvd serve /disk/vol --create 64M --object-size 1M \
-         --cache-dir /disk/cache --log-size 5M --flush {} --listen 0.0.0.0:{PORT}\n",
-        kind.flush
-    )
+/// The files that the server consists of, and where they go.
+fn programs(server: Server, lsvd: &Path) -> Result<Vec<Program>, String> {
+    if server == Server::Lsvd {
+        return Ok(vec![Program {
+            file: lsvd.to_path_buf(),
+            to: PathBuf::from("/bin/lsvd"),
+        }]);
+    }
+    // Plugins are looked for where they are here.
+    let files = server.files()?.into_iter();
+    let kept = files.map(|file| Program {
+        to: file.clone(),
+        file,
+    });
+    Ok(kept.collect())
+}
+
+/// What serves in the guest, for its shell. Our log has four segments, the fewest that it can have,
+/// so that each is soon used again; objects are of 1 MiB, so that writes up to there are whole or not
+/// there. Others serve a file, and do not say on their own when they listen.
+fn serve(cuts: &Cuts<'_>, kind: Kind) -> String {
+    let plant = cuts.plant;
+    match cuts.server.at_port("/disk/raw", PORT) {
+        None => format!(
+            "LSVD_PLANT='{plant}' /bin/lsvd serve /disk/vol --create 64M --object-size 1M \
+             --cache-dir /disk/cache --log-size 5M --flush {} --listen 0.0.0.0:{PORT}\n",
+            kind.flush
+        ),
+        Some(command) => format!(
+            "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+             if [ ! -e /disk/raw ]; then $bb truncate -s 64M /disk/raw; $bb sync; fi\n\
+             {command} &\n\
+             server=$!\n\
+             while kill -0 $server && ! $bb grep -q '0:{PORT:04X} 0*:0000 0A' /proc/net/tcp; do\n\
+             $bb usleep 20000\n\
+             done\n\
+             echo 'nbd://0.0.0.0:{PORT}'\n\
+             wait $server\n"
+        ),
+    }
 }
 
 /// The command that is the machine, but for its console.
@@ -270,7 +303,7 @@ impl Scripts<'_> {
 
 /// Sums of what the disks say.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Losses {
+pub(crate) struct Losses {
     cuts: u64,
     /// Cuts with something unflushed in the disk's cache.
     unflushed: u64,
@@ -314,7 +347,7 @@ impl fmt::Display for Losses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "powercut: {} times without power, {} of them while it booted or opened; {} times the \
+            "{} times without power, {} of them while it booted or opened; {} times the \
              disk held what was not flushed, {} sectors in all, and lost {} of them; {} boots \
              failed",
             self.cuts, self.again, self.unflushed, self.units, self.lost, self.stillborn,

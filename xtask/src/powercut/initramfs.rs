@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::packages::{Packages, said};
-use crate::step::Outcome;
+use super::packages::Packages;
+use crate::step::{Outcome, said};
 
 /// Modules that the guest needs, with those that they name. What a kernel has built in is missing
 /// among them, which shows when the guest finds no disk.
@@ -26,8 +26,16 @@ const INIT: &str = include_str!("init.sh");
 /// A machine id like any other: a volume knows by it that its log is here.
 const MACHINE_ID: &str = "6c7376642d706f7765722d6375742d31\n";
 
-/// Writes the archive that boots into `serve`, a shell command that runs `program` as `lsvd`.
-pub(super) fn write(to: &Path, packages: &Packages, program: &Path, serve: &str) -> Outcome {
+/// A program, or a library that nothing names.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) file: PathBuf,
+    /// Its path in the guest.
+    pub(super) to: PathBuf,
+}
+
+/// Writes the archive that boots into `serve`, shell commands that run these programs.
+pub(super) fn write(to: &Path, packages: &Packages, programs: &[Program], serve: &str) -> Outcome {
     let mut archive = Archive::default();
     for folder in ["dev", "disk", "proc", "sys", "tmp"] {
         archive.folder(folder);
@@ -36,10 +44,13 @@ pub(super) fn write(to: &Path, packages: &Packages, program: &Path, serve: &str)
     archive.file("serve", 0o755, serve.as_bytes());
     archive.file("etc/machine-id", 0o644, MACHINE_ID.as_bytes());
     archive.file("bin/busybox", 0o755, &read(&packages.busybox()?)?);
-    archive.file("bin/lsvd", 0o755, &read(program)?);
-    for library in libraries(program)? {
-        let name = library.strip_prefix("/").unwrap_or(&library);
-        archive.file(&name.to_string_lossy(), 0o755, &read(&library)?);
+    let mut named = BTreeSet::new();
+    for program in programs {
+        archive.file(&inside(&program.to), 0o755, &read(&program.file)?);
+        named.extend(libraries(&program.file)?);
+    }
+    for library in named {
+        archive.file(&inside(&library), 0o755, &read(&library)?);
     }
     let mut order = String::new();
     for (name, module) in modules(packages)? {
@@ -48,6 +59,12 @@ pub(super) fn write(to: &Path, packages: &Packages, program: &Path, serve: &str)
     }
     archive.file("modules/order", 0o644, order.as_bytes());
     fs::write(to, archive.end()).map_err(|error| format!("cannot write {}: {error}", to.display()))
+}
+
+/// A path of the guest as the archive has it.
+fn inside(path: &Path) -> String {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    path.to_string_lossy().into_owned()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

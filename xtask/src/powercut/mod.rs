@@ -17,10 +17,13 @@ use std::process::Command;
 
 use clap::Args;
 
-use crate::crash::{Total, build, is_refusal, new_folder, quietly, time_as_seed};
+use crate::crash::{build, new_folder, time_as_seed};
+use crate::judge::{Total, is_refusal};
 use crate::needs;
-use crate::step::{Outcome, cargo, run, timed};
-use guest::{Guest, Losses};
+use crate::servers::Server;
+use crate::step::{Outcome, cargo, quietly, run, timed};
+use guest::Guest;
+pub(crate) use guest::Losses;
 use packages::Packages;
 
 /// How often the power is cut, and what serves; arguments behind `--` go to `lsvd torture`.
@@ -85,23 +88,48 @@ pub(crate) fn share() -> Outcome {
     })
 }
 
+/// What is cut, and how often.
+#[derive(Debug)]
+pub(crate) struct Cuts<'a> {
+    /// What serves in the machine.
+    pub(crate) server: Server,
+    pub(crate) rounds: u32,
+    /// Cuts before a new disk takes the place of the old one.
+    pub(crate) rounds_per_disk: u32,
+    /// How many of a hundred boots lose the power once more before the server is there.
+    pub(crate) again: u8,
+    /// The fault that our server is built with, or nothing.
+    pub(crate) plant: &'a str,
+    /// Counts wrong states instead of failing for them.
+    pub(crate) keep_going: bool,
+    /// More arguments of `lsvd torture`.
+    pub(crate) given: &'a [String],
+}
+
 pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
     needs::install()?;
-    let packages = Packages::get()?;
-    let disk = build_disk()?;
     let program = match &arguments.program {
         Some(program) => program.clone(),
         None => build(arguments.plant.is_some())?,
     };
     let folder = new_folder("powercut", arguments.dir.as_deref())?;
     let seed = arguments.seed.map_or_else(time_as_seed, Ok)?;
+    let machines = Machines::new(&folder, &program)?;
+    let cuts = Cuts {
+        server: Server::Lsvd,
+        rounds: arguments.rounds,
+        rounds_per_disk: arguments.rounds_per_disk,
+        again: arguments.again,
+        plant: arguments.plant.as_deref().unwrap_or_default(),
+        keep_going: false,
+        given: &arguments.rest,
+    };
     let mut total = Total::default();
     let mut losses = Losses::default();
     let outcome = timed("cut the power, boot, judge", || {
-        let parts = (&packages, disk.as_path(), program.as_path());
-        all_disks(arguments, parts, &folder, seed, (&mut total, &mut losses))
+        machines.cut(&cuts, &folder, seed, (&mut total, &mut losses))
     });
-    eprintln!("{total}\n{losses}");
+    eprintln!("\npowercut: {total}\npowercut: {losses}");
     let outcome = match &arguments.plant {
         Some(fault) if total.found > 0 || outcome.as_ref().is_err_and(|how| is_refusal(how)) => {
             let how = outcome.err().unwrap_or_default();
@@ -124,43 +152,71 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
         .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
 }
 
-fn all_disks(
-    arguments: &Arguments,
-    (packages, disk, program): (&Packages, &Path, &Path),
-    folder: &Path,
-    seed: u64,
-    (total, losses): (&mut Total, &mut Losses),
-) -> Outcome {
-    // The run's own copies: a build beside a long run is not to change what is run.
-    let copy = |from: &Path, name: &str| {
-        let to = folder.join(name);
-        fs::copy(from, &to)
-            .map_err(|error| format!("cannot copy {}: {error}", from.display()))
-            .map(|_| to)
-    };
-    let (lsvd, disk) = (copy(program, "lsvd")?, copy(disk, "volatile_disk")?);
-    // The guest unpacks it at every boot, and has no use for what debuggers want.
-    let stripped = folder.join("stripped");
-    let mut strip = Command::new("strip");
-    quietly(strip.arg("-o").args([&stripped, &lsvd]))?;
-    let mut left = arguments.rounds;
-    let mut seed = seed;
-    while left > 0 {
-        let rounds = left.min(arguments.rounds_per_disk);
-        let place = folder.join(format!("seed-{seed}"));
-        let mut guest = Guest::new(arguments, (packages, &stripped, &disk), place, seed)?;
-        let judged = guest
-            .boot()
-            .and_then(|()| guest.torture(arguments, &lsvd, rounds, total));
-        let ended = guest.end();
-        losses.add(&guest.losses()?);
-        judged.map_err(|error| format!("{error}\n{}", guest.end_of_console()))?;
-        ended?;
-        guest.remove()?;
-        left -= rounds;
-        seed = seed.wrapping_add(1);
+/// What every machine of a run is made of.
+#[derive(Debug)]
+pub(crate) struct Machines {
+    packages: Packages,
+    /// The program that is a machine's disk.
+    disk: PathBuf,
+    /// The judge.
+    lsvd: PathBuf,
+    /// The same program, as it goes into the machine.
+    stripped: PathBuf,
+}
+
+impl Machines {
+    /// Gets and builds the parts. Programs are copied into `folder`: a build beside a long run is
+    /// not to change what is run.
+    pub(crate) fn new(folder: &Path, program: &Path) -> Result<Self, String> {
+        let packages = Packages::get()?;
+        let copy = |from: &Path, name: &str| {
+            let to = folder.join(name);
+            if from != to {
+                fs::copy(from, &to)
+                    .map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+            }
+            Ok::<_, String>(to)
+        };
+        let this = Self {
+            packages,
+            disk: copy(&build_disk()?, "volatile_disk")?,
+            lsvd: copy(program, "lsvd")?,
+            stripped: folder.join("stripped"),
+        };
+        // The guest unpacks it at every boot, and has no use for what debuggers want.
+        let mut strip = Command::new("strip");
+        quietly(strip.arg("-o").args([&this.stripped, &this.lsvd]))?;
+        Ok(this)
     }
-    Ok(())
+
+    /// Cuts the power of one machine after the other. The disk of the first has this seed, that of
+    /// the next has one more.
+    pub(crate) fn cut(
+        &self,
+        cuts: &Cuts<'_>,
+        folder: &Path,
+        seed: u64,
+        (total, losses): (&mut Total, &mut Losses),
+    ) -> Outcome {
+        let mut left = cuts.rounds;
+        let mut seed = seed;
+        while left > 0 {
+            let rounds = left.min(cuts.rounds_per_disk);
+            let place = folder.join(format!("{:?}-{seed}", cuts.server));
+            let mut guest = Guest::new(cuts, self, place, seed)?;
+            let judged = guest
+                .boot()
+                .and_then(|()| guest.torture(cuts, &self.lsvd, rounds, total));
+            let ended = guest.end();
+            losses.add(&guest.losses()?);
+            judged.map_err(|error| format!("{error}\n{}", guest.end_of_console()))?;
+            ended?;
+            guest.remove()?;
+            left -= rounds;
+            seed = seed.wrapping_add(1);
+        }
+        Ok(())
+    }
 }
 
 /// Builds the guest's disk, beside this program.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::step::{Outcome, root, timed};
+use crate::step::{Outcome, root, said, timed};
 
 /// Used where the machine's own lists name no mirror.
 const MIRROR: &str = "http://deb.debian.org/debian";
@@ -284,21 +284,6 @@ impl Apt {
         fs::remove_dir_all(&self.folder)
             .map_err(|error| format!("cannot remove {}: {error}", self.folder.display()))
     }
-}
-
-/// Runs a command that must end well, and gives its standard output.
-pub(super) fn said(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(format!(
-        "{command:?}: {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    ))
 }
 
 #[cfg(test)]

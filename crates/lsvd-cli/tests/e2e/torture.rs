@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{Ended, client, lsvd};
+use crate::harness::{Ended, SmallDisk, client, lsvd, may_mount};
 
 /// Bytes of the disks.
 const DISK: u64 = 16 << 20;
@@ -142,6 +143,8 @@ fn a_raw_file_survives_kills() {
     assert_eq!(report["rounds"], 6, "{ended}");
     assert_eq!(report["lost"]["flushed"], 0, "{ended}");
     assert_eq!(report["lost"]["answered_not_flushed"], 0, "{ended}");
+    assert_eq!(report["prefix_rounds"], 6, "{ended}");
+    assert_eq!(report["ended_by"], "kill", "{ended}");
     assert!(
         report["writes"]["answered"].as_u64().unwrap() > 100,
         "{ended}"
@@ -187,6 +190,10 @@ fn a_disk_in_memory_is_caught_unless_a_prefix_is_enough() {
     let ended = victim.torture(&["--rounds", "10"]).assert_code(1);
     assert!(faults(&ended, "flushed_writes_lost") > 0, "{ended}");
     assert!(ended.stderr.contains("flushed writes lost"), "{ended}");
+    let lost = &ended.json()["lost"];
+    assert!(lost["flushed"].as_u64().unwrap() > 0, "{ended}");
+    // Nothing at all is a prefix as well.
+    assert_eq!(ended.json()["prefix_rounds"], ended.json()["rounds"]);
     // The empty disk is a prefix of whatever was written since.
     let ended = victim.torture(&["--expect", "prefix"]).assert_code(0);
     assert!(
@@ -221,6 +228,11 @@ fn a_write_dropped_now_and_then_is_caught() {
         "{ended}"
     );
     assert_eq!(faults(&ended, "flushed_writes_lost"), 0, "{ended}");
+    let report = ended.json();
+    assert!(
+        report["prefix_rounds"].as_u64() < report["rounds"].as_u64(),
+        "{ended}"
+    );
     let ended = victim.load(&whole_sectors).assert_code(1);
     assert!(faults(&ended, "answered_writes_lost") > 0, "{ended}");
 }
@@ -271,6 +283,157 @@ fn a_sector_that_rots_is_caught() {
     assert_eq!(faults(&ended, "torn_sectors"), 1, "{ended}");
 }
 
+/// The third kill brings back the disk as it was at the first.
+#[test]
+fn stale_sectors_are_caught() {
+    let victim = Victim::start(qemu_nbd);
+    let path = |name: &str| victim.path(name).display().to_string();
+    let kill = format!(
+        "sh {kill}; case $LSVD_TORTURE_ROUND in 1) cp {disk} {old};; 3) cp {old} {disk};; esac",
+        kill = path("kill"),
+        disk = path("disk"),
+        old = path("old"),
+    );
+    let restart = format!("sh {}", path("start"));
+    let hooks = ["--kill", &kill, "--restart", &restart, "--atomic", "512"];
+    let small = ["--area", "1M", "--rounds", "3", "--expect", "prefix"];
+    let ended = victim.load(&[&hooks, &small[..]].concat()).assert_code(1);
+    assert!(faults(&ended, "stale_sectors") > 0, "{ended}");
+    assert_eq!(ended.json()["wrong_rounds"], 1, "{ended}");
+    assert_eq!(ended.json()["prefix_rounds"], 2, "{ended}");
+}
+
+/// It keeps what was flushed, and of the rest what it happens to have written.
+#[test]
+fn a_volatile_cache_is_right_for_a_disk_and_no_prefix() {
+    let victim = Victim::start(|socket, disk| {
+        format!("nbdkit -f -U {socket} --filter=cache file {disk} cache=writeback")
+    });
+    let load = ["--connections", "1", "--depth", "16", "--rounds", "10"];
+    let disk = [&load[..], &["--expect", "disk", "--no-trim"]].concat();
+    let ended = victim.torture(&disk).assert_code(0);
+    let report = ended.json();
+    assert_eq!(report["expect"], "disk", "{ended}");
+    assert_eq!(report["lost"]["flushed"], 0, "{ended}");
+    assert!(
+        report["lost"]["answered_not_flushed"].as_u64().unwrap() > 0,
+        "{ended}"
+    );
+    // What it owes is still asked for.
+    let memory = |socket: &str, _: &str| format!("nbdkit -f -U {socket} memory {DISK}");
+    let victim = Victim::start(memory);
+    let ended = victim.torture(&disk).assert_code(1);
+    assert!(faults(&ended, "flushed_writes_lost") > 0, "{ended}");
+}
+
+/// The old process never closes its connections, as a machine without power does not.
+#[test]
+fn nobody_waits_for_a_machine_without_power() {
+    let victim = Victim::start(|socket, disk| format!("nbdkit -f -U {socket} file {disk}"));
+    let path = |name: &str| victim.path(name).display().to_string();
+    let cut = format!("kill -STOP $(cat {})", path("pid"));
+    let boot = format!("sh {} && sh {}", path("kill"), path("start"));
+    let hooks = ["--power-cut", &cut, "--restart", &boot];
+    let more = ["--rounds", "3", "--expect", "disk", "--no-trim"];
+    let started = Instant::now();
+    let ended = victim.load(&[&hooks, &more[..]].concat()).assert_code(0);
+    assert!(started.elapsed() < Duration::from_secs(50), "{ended}");
+    let report = ended.json();
+    assert_eq!(report["ended_by"], "power cut", "{ended}");
+    assert!(
+        report["writes"]["unanswered"].as_u64().unwrap() > 0,
+        "{ended}"
+    );
+}
+
+/// What stands before a machine that boots takes connections and lets them hang.
+#[test]
+fn a_handshake_that_hangs_is_tried_anew() {
+    let victim = Victim::start(qemu_nbd);
+    let path = |name: &str| victim.path(name).display().to_string();
+    let hanging = format!(
+        "import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(64); \
+         time.sleep(60)",
+        path("s")
+    );
+    fs::write(victim.path("hanging"), hanging).unwrap();
+    // The socket is there as long as the server under test is not, and then another is.
+    let restart = format!(
+        "rm -f {socket}; python3 {hanging} > {log} 2>&1 & echo $! > {hanging}.pid\n\
+         while [ ! -e {socket} ]; do sleep 0.01; done\n\
+         ( sleep 0.5; sh {start} ) >> {log} 2>&1 &",
+        socket = path("s"),
+        hanging = path("hanging"),
+        start = path("start"),
+        log = path("hanging.log"),
+    );
+    let kill = format!("sh {}", path("kill"));
+    let hooks = ["--kill", &kill, "--restart", &restart, "--atomic", "512"];
+    let ended = victim.load(&hooks);
+    let end = format!("kill $(cat {}.pid)", path("hanging"));
+    Ended::success(client("sh").args(["-c", &end]));
+    ended.assert_code(0);
+}
+
+/// A server that answers with errors as long as a file is there.
+#[test]
+fn what_is_blocked_under_load_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder.path().join("blocked").display().to_string();
+    let victim = Victim::start(|socket, disk| {
+        format!(
+            "nbdkit -f -U {socket} --filter=error file {disk} error-rate=100% error-file={flag}"
+        )
+    });
+    let (block, unblock) = (format!("touch {flag}"), format!("rm {flag}"));
+    let hooks = ["--block", &block, "--unblock", &unblock];
+    let more = ["--atomic", "512", "--no-trim", "--rounds", "6"];
+    let hooks = [&hooks, &more[..]].concat();
+    for ended in [victim.load(&hooks), victim.torture(&hooks)] {
+        let ended = ended.assert_code(0);
+        assert_eq!(ended.json()["blocked_rounds"], 6, "{ended}");
+        assert!(ended.json()["errors"].as_u64().unwrap() > 0, "{ended}");
+    }
+    // Also by a run that ends before its time.
+    let failing = [&hooks[..], &["--kill", "exit 3"]].concat();
+    for _ in 0..3 {
+        victim.load(&failing).assert_code(1);
+        assert!(!fs::exists(&flag).unwrap());
+    }
+}
+
+/// Its objects lie on a disk that is filled up under load; the log is somewhere else.
+#[test]
+fn our_volume_survives_kills_without_its_store() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = SmallDisk::new(folder.path(), 2048);
+    let volume = store.path().join("vol");
+    let victim = Victim::start(|socket, disk| {
+        format!(
+            "{lsvd} serve {volume} --create {DISK} --object-size 1M --socket {socket} \
+             --cache-dir {disk}.cache --log-size 16M --retry-timeout 1s",
+            lsvd = env!("CARGO_BIN_EXE_lsvd"),
+            volume = volume.display(),
+        )
+    });
+    let ballast = store.path().join("ballast").display().to_string();
+    // Most of the room at once, then all that is left.
+    let block = format!(
+        "fallocate -l $(($(stat -f -c %a {at}) * 4096 - 1048576)) {ballast}\n\
+         dd if=/dev/zero of={ballast} oflag=append conv=notrunc bs=4K 2> /dev/null || true",
+        at = store.path().display(),
+    );
+    let unblock = format!("rm {ballast}");
+    let hooks = ["--block", &block, "--unblock", &unblock];
+    let load = ["--rounds", "6", "--connections", "2", "--kill-again", "30"];
+    let ended = victim.torture(&[&hooks, &load[..]].concat()).assert_code(0);
+    assert_eq!(ended.json()["blocked_rounds"], 6, "{ended}");
+    assert_eq!(ended.json()["lost"]["flushed"], 0, "{ended}");
+}
+
 #[test]
 fn data_is_overwritten_only_when_told_to() {
     let victim = Victim::start(qemu_nbd);
@@ -293,7 +456,15 @@ fn a_seed_is_told_and_taken() {
     let victim = Victim::start(qemu_nbd);
     let mut torture = lsvd();
     torture.args(["torture", &victim.uri(), "--load", "50ms", "--seed", "77"]);
-    Ended::success(&mut torture).assert_stdout_has("seed 77");
+    let ended = Ended::success(&mut torture).assert_stdout_has("seed 77");
+    for line in [
+        "proves   that what was answered can be read",
+        "prefix   exactly, in 1 of 1 rounds",
+        "lost     0 flushed, 0 answered and not flushed",
+        "sectors  0 torn, 0 stale, 0 misplaced, 0 zeroed",
+    ] {
+        assert!(ended.stdout.contains(line), "{line:?} {ended}");
+    }
     let drawn = victim.load(&[]).assert_code(0).json()["seed"].as_u64();
     let other = victim.load(&[]).assert_code(0).json()["seed"].as_u64();
     assert_ne!(drawn.unwrap(), other.unwrap());

@@ -1,5 +1,6 @@
 //! What was asked of the server, and in which order requests were sent and answered.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(test)]
@@ -103,6 +104,31 @@ impl Change {
     }
 }
 
+/// As the report names it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Write => "write",
+            Kind::Trim => "trim",
+            Kind::WriteZeroes => "zeroing",
+        };
+        let fua = if self.fua { " with FUA" } else { "" };
+        write!(
+            f,
+            "{kind} {}{fua} of sectors {}..{} (sent at {}, {})",
+            self.number,
+            self.first,
+            self.first + self.count,
+            self.sent,
+            match self.outcome {
+                Outcome::Unanswered => "not answered".to_owned(),
+                Outcome::Done(at) => format!("answered at {at}"),
+                Outcome::Unsure(at) => format!("may have failed by {at}"),
+            }
+        )
+    }
+}
+
 /// What a state tells of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -116,6 +142,7 @@ pub(super) enum Fate {
 
 /// All changes since a state that is known to be durable.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct History {
     /// In no order; the parts of one request stand side by side, in the order of their sectors.
     pub(super) changes: Vec<Change>,

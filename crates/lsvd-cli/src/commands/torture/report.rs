@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::end::End;
 use super::history::{History, Outcome};
 use super::load::Record;
 use super::verdict::{Expect, Fault, Found, Verdict};
@@ -16,10 +17,15 @@ const WRONG_ROUNDS_MAX: usize = 20;
 /// Sums over the rounds of a run.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) uri: String,
+    uri: String,
     pub(super) seed: u64,
-    pub(super) expect: Expect,
-    pub(super) rounds: u32,
+    expect: Expect,
+    end: End,
+    rounds: u32,
+    /// Rounds whose state was an exact prefix.
+    prefixes: u32,
+    /// Rounds in which --block took something away.
+    blocked: u32,
     changes: Changes,
     flushes: u64,
     errors: u64,
@@ -55,12 +61,15 @@ pub(super) struct Times {
 }
 
 impl Report {
-    pub(super) fn new(uri: String, seed: u64, expect: Expect) -> Self {
+    pub(super) fn new(uri: String, seed: u64, (expect, end): (Expect, End)) -> Self {
         Self {
             uri,
             seed,
             expect,
+            end,
             rounds: 0,
+            prefixes: 0,
+            blocked: 0,
             changes: Changes::default(),
             flushes: 0,
             errors: 0,
@@ -99,8 +108,13 @@ impl Report {
         }
     }
 
+    pub(super) fn count_blocked(&mut self) {
+        self.blocked += 1;
+    }
+
     pub(super) fn add_verdict(&mut self, round: u32, verdict: &Verdict) {
         self.rounds += 1;
+        self.prefixes += u32::from(verdict.prefix);
         self.flushed_lost += verdict.flushed_lost;
         self.unflushed_lost += verdict.unflushed_lost;
         let lost = verdict.flushed_lost + verdict.unflushed_lost;
@@ -140,11 +154,16 @@ impl Report {
         ))
     }
 
+    fn count(&self, fault: Fault) -> u64 {
+        self.faults.get(&fault).map_or(0, |found| found.count)
+    }
+
     pub(super) fn text(&self) -> String {
         let expected = match self.expect {
             Expect::Answered => "every answered write is there",
             Expect::Flushed => "a prefix with every flushed write",
             Expect::Base => "a prefix",
+            Expect::Disk => "every flushed write, and any others",
         };
         let verdict = if self.wrong == 0 {
             format!("every state found is right: {expected}")
@@ -162,18 +181,31 @@ impl Report {
         } = self.changes;
         let mut text = format!(
             "{}, seed {}, {} rounds: {verdict}\n  \
+             proves   {}\n  \
              writes   {sent} sent, {answered} answered, {flushed} of them flushed, {unanswered} \
              under way at the end; {} flushes, {} errors\n  \
-             lost     {} flushed, {} answered and not flushed; at most {} in a round\n",
+             prefix   exactly, in {} of {} rounds\n  \
+             lost     {} flushed, {} answered and not flushed; at most {} in a round\n  \
+             sectors  {} torn, {} stale, {} misplaced, {} zeroed by nobody\n",
             self.uri,
             self.seed,
             self.rounds,
+            self.end.proves(),
             self.flushes,
             self.errors,
+            self.prefixes,
+            self.rounds,
             self.flushed_lost,
             self.unflushed_lost,
             self.most_lost,
+            self.count(Fault::TornSector),
+            self.count(Fault::StaleSector),
+            self.count(Fault::MisplacedSector),
+            self.count(Fault::ZeroedSector),
         );
+        if self.blocked > 0 {
+            text += &format!("  blocked  in {} rounds\n", self.blocked);
+        }
         if let Some(error) = &self.first_error {
             text += &format!("  the first error of a request: {error}\n");
         }
@@ -222,12 +254,17 @@ impl Report {
                 Expect::Answered => "answered",
                 Expect::Flushed => "flushed",
                 Expect::Base => "prefix",
+                Expect::Disk => "disk",
             },
+            "ended_by": self.end.name(),
+            "proves": self.end.proves(),
             "right": self.is_right(),
             "ended_early": self.ended_early,
             "rounds": self.rounds,
             "wrong_rounds": self.wrong,
             "first_wrong_rounds": self.wrong_rounds,
+            "prefix_rounds": self.prefixes,
+            "blocked_rounds": self.blocked,
             "writes": {
                 "sent": self.changes.sent,
                 "answered": self.changes.answered,

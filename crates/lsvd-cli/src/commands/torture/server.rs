@@ -18,6 +18,10 @@ use crate::failure::Failure;
 /// How often a server that does not answer is asked anew.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
+/// How long one handshake is waited for, where there is time for another: what stands before a
+/// machine that boots takes connections that nobody ever answers.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Bytes read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -48,15 +52,17 @@ impl Server {
         let deadline = Instant::now() + self.timeout;
         let mut clients = Vec::with_capacity(self.connections.into());
         while clients.len() < self.connections.into() {
-            match tokio::time::timeout(self.timeout, self.connect_one()).await {
+            let patience = self.timeout.min(HANDSHAKE_PATIENCE);
+            let late = Instant::now() >= deadline;
+            match tokio::time::timeout(patience, self.connect_one()).await {
                 Ok(Ok(client)) => clients.push(client),
-                Ok(Err(error)) if Instant::now() >= deadline => return Err(self.gone(&error)),
+                Ok(Err(error)) if late => return Err(self.gone(&error)),
+                Err(_) if late => return Err(self.silent("a handshake")),
                 // A server that is about to die takes a connection and drops it: try all anew.
-                Ok(Err(_)) => {
+                Ok(Err(_)) | Err(_) => {
                     clients.clear();
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
-                Err(_) => return Err(self.silent("a handshake")),
             }
         }
         Ok(clients)

@@ -39,8 +39,12 @@
 //! First changes are taken away by what sectors show and without closing under "comes before": for
 //! these there is evidence that they are not wholly there. One that was flushed is a *flushed write
 //! lost*; one that another sector shows is *torn*. Then the set is closed; what is shown and goes
-//! now is *out of order*: it is there and something before it is not.
+//! now is *out of order*: it is there and something before it is not. With [`Expect::Disk`] the first
+//! condition does not count: then the set is the one before it is closed, and what is out of order
+//! is no fault.
 
+mod cover;
+mod fault;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +53,8 @@ use std::fmt;
 
 use super::history::{Change, Fate, History, Moment, NEVER};
 use super::stamp::{Content, Number, Shows};
+use cover::Cover;
+pub(super) use fault::{Fault, Found};
 
 /// What must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,80 +65,8 @@ pub(super) enum Expect {
     Flushed,
     /// Nothing but the base.
     Base,
-}
-
-/// What is wrong with a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fault {
-    /// A change that a flush or FUA made durable is not, or not wholly, there.
-    FlushedLost,
-    /// An answered change is not there although the server was never killed.
-    AnsweredLost,
-    /// A change is there, and one that ended before it was sent is not.
-    OutOfOrder,
-    /// A change is there in part.
-    TornWrite,
-    /// A sector shows an older state than the base, or a change that was found lost before.
-    StaleSector,
-    /// A sector shows bytes that no write had.
-    TornSector,
-    /// A sector shows what was written to another address.
-    MisplacedSector,
-    /// A sector shows zeroes and nothing made it so.
-    ZeroedSector,
-}
-
-impl Fault {
-    pub(super) const ALL: [Self; 8] = [
-        Self::FlushedLost,
-        Self::AnsweredLost,
-        Self::OutOfOrder,
-        Self::TornWrite,
-        Self::StaleSector,
-        Self::TornSector,
-        Self::MisplacedSector,
-        Self::ZeroedSector,
-    ];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::FlushedLost => "flushed writes lost",
-            Self::AnsweredLost => "answered writes lost",
-            Self::OutOfOrder => "writes there although one before them is not",
-            Self::TornWrite => "torn writes",
-            Self::StaleSector => "stale sectors",
-            Self::TornSector => "torn sectors",
-            Self::MisplacedSector => "misplaced sectors",
-            Self::ZeroedSector => "sectors zeroed by nobody",
-        }
-    }
-}
-
-/// How often a fault was found, and the first places.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) count: u64,
-    pub(super) examples: Vec<String>,
-}
-
-/// Examples that are kept of each fault.
-const EXAMPLES_MAX: usize = 4;
-
-impl Found {
-    fn add(&mut self, example: impl fmt::Display) {
-        self.count += 1;
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(example.to_string());
-        }
-    }
-
-    /// Takes another state's in.
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        let room = EXAMPLES_MAX.saturating_sub(self.examples.len());
-        self.examples
-            .extend(other.examples.iter().take(room).cloned());
-    }
+    /// As much as with `Flushed`, and in any order: what is there need not be a prefix.
+    Disk,
 }
 
 /// The judgement of one state.
@@ -140,6 +74,8 @@ impl Found {
 pub(super) struct Verdict {
     /// Empty when the state is right.
     pub(super) faults: BTreeMap<Fault, Found>,
+    /// Whether the state is an exact prefix, with all that was flushed or without.
+    pub(super) prefix: bool,
     /// What the state tells of each change of the history.
     pub(super) fates: Vec<Fate>,
     /// Changes lost that a flush or FUA had made durable; with [`Expect::Base`] that is no fault.
@@ -202,45 +138,6 @@ struct Judging<'a> {
     faults: BTreeMap<Fault, Found>,
 }
 
-/// The changes of each sector, by when they were sent.
-struct Cover {
-    /// Where a sector's begin in `changes`; one more for the end.
-    starts: Vec<usize>,
-    changes: Vec<u32>,
-}
-
-impl Cover {
-    fn new(history: &History, by_sent: &[usize], sectors: usize) -> Self {
-        let mut starts = vec![0; sectors + 1];
-        for change in &history.changes {
-            for count in &mut starts[change.first + 1..=change.first + change.count] {
-                *count += 1;
-            }
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        let mut next = starts.clone();
-        let mut changes = vec![0; sum];
-        for &index in by_sent {
-            let change = &history.changes[index];
-            // A history is far shorter than what its numbers can count.
-            let short = u32::try_from(index).unwrap_or(u32::MAX);
-            for place in &mut next[change.first..change.first + change.count] {
-                changes[*place] = short;
-                *place += 1;
-            }
-        }
-        Self { starts, changes }
-    }
-
-    fn of(&self, sector: usize) -> &[u32] {
-        &self.changes[self.starts[sector]..self.starts[sector + 1]]
-    }
-}
-
 impl<'a> Judging<'a> {
     fn new(history: &'a History, base: &'a [Content], found: &'a [Content]) -> Self {
         assert_eq!(base.len(), found.len(), "states of one area");
@@ -293,9 +190,9 @@ impl<'a> Judging<'a> {
     fn left_by(&self, sector: usize) -> LeftBy {
         let found = self.found[sector];
         if found == Content::ZEROES {
-            let zeroed = |index: &u32| self.change(*index as usize).zeroes();
+            let zeroed = |index: usize| self.change(index).zeroes();
             let explained =
-                self.base[sector] == Content::ZEROES || self.cover.of(sector).iter().any(zeroed);
+                self.base[sector] == Content::ZEROES || self.cover.of(sector).any(zeroed);
             return if explained {
                 LeftBy::Zeroes
             } else {
@@ -330,7 +227,7 @@ impl<'a> Judging<'a> {
 
     /// The changes that may have left zeroes in a sector and are not lost.
     fn zeroings(&self, sector: usize) -> impl Iterator<Item = &'a Change> {
-        let covering = self.cover.of(sector).iter().map(|index| *index as usize);
+        let covering = self.cover.of(sector);
         covering
             .filter(|index| !self.lost[*index])
             .map(|index| self.change(index))
@@ -339,8 +236,8 @@ impl<'a> Judging<'a> {
 
     /// No change of the sector that was sent after this moment is in S.
     fn forbid_after(&mut self, sector: usize, moment: Moment) {
-        for place in (self.cover.starts[sector]..self.cover.starts[sector + 1]).rev() {
-            let index = self.cover.changes[place] as usize;
+        for place in self.cover.places(sector).rev() {
+            let index = self.cover.at(place);
             if self.change(index).sent <= moment {
                 break;
             }
@@ -394,7 +291,7 @@ impl<'a> Judging<'a> {
     fn is_required(&self, change: &Change, expect: Expect) -> bool {
         match expect {
             Expect::Answered => change.is_done(),
-            Expect::Flushed => self.history.is_flushed(change),
+            Expect::Flushed | Expect::Disk => self.history.is_flushed(change),
             Expect::Base => false,
         }
     }
@@ -403,6 +300,11 @@ impl<'a> Judging<'a> {
         self.find_required_lost(&self.evident.clone(), expect);
         self.find_torn();
         self.find_out_of_order();
+        let prefix = self.faults.keys().all(|fault| !fault.breaks_prefix());
+        if expect == Expect::Disk {
+            self.faults.remove(&Fault::OutOfOrder);
+            self.lost = self.evident.clone();
+        }
         // Where something is wrong by what sectors show, what would have to be lost for order's sake
         // as well says little.
         let mut lost = &self.evident;
@@ -425,6 +327,7 @@ impl<'a> Judging<'a> {
             unflushed_lost: count(false),
             fates: self.fates(expect),
             faults: self.faults,
+            prefix,
         }
     }
 
@@ -435,9 +338,9 @@ impl<'a> Judging<'a> {
                 continue;
             }
             if self.history.is_flushed(change) {
-                self.fault(Fault::FlushedLost, Described(change));
+                self.fault(Fault::FlushedLost, change);
             } else {
-                self.fault(Fault::AnsweredLost, Described(change));
+                self.fault(Fault::AnsweredLost, change);
             }
         }
     }
@@ -448,7 +351,7 @@ impl<'a> Judging<'a> {
         let mut seen = HashSet::new();
         for (index, change) in self.history.changes.iter().enumerate() {
             if there[index] && self.evident[index] && seen.insert(change.number) {
-                self.fault(Fault::TornWrite, Described(change));
+                self.fault(Fault::TornWrite, change);
             }
         }
     }
@@ -468,7 +371,7 @@ impl<'a> Judging<'a> {
             if there[index] && follows && seen.insert(change.number) {
                 self.fault(
                     Fault::OutOfOrder,
-                    format!("{}, but not {}", Described(change), Described(missing)),
+                    format!("{}, but not {}", change, missing),
                 );
             }
         }
@@ -492,7 +395,7 @@ impl<'a> Judging<'a> {
         let unexplained = self.found[sector] == Content::ZEROES
             && self.base[sector] != Content::ZEROES
             && self.zeroings(sector).next().is_none();
-        let covering = self.cover.of(sector).iter().map(|index| *index as usize);
+        let covering = self.cover.of(sector);
         covering
             .filter(|index| unexplained && self.change(*index).zeroes())
             .max_by_key(|index| (!self.evident[*index], self.change(*index).sent))
@@ -505,7 +408,11 @@ impl<'a> Judging<'a> {
             .clone()
             .filter(|(index, change)| surely(*index, change))
             .map(|(_, change)| change.sent);
-        let last = sent.max().unwrap_or(0);
+        // Where order does not count, what is there says nothing of what came before it.
+        let last = match expect {
+            Expect::Disk => 0,
+            Expect::Answered | Expect::Flushed | Expect::Base => sent.max().unwrap_or(0),
+        };
         changes
             .map(|(index, change)| {
                 if self.lost[index] {
@@ -517,33 +424,5 @@ impl<'a> Judging<'a> {
                 }
             })
             .collect()
-    }
-}
-
-/// A change as the report names it.
-struct Described<'a>(&'a Change);
-
-impl fmt::Display for Described<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let change = self.0;
-        let kind = match change.kind {
-            super::history::Kind::Write => "write",
-            super::history::Kind::Trim => "trim",
-            super::history::Kind::WriteZeroes => "zeroing",
-        };
-        let fua = if change.fua { " with FUA" } else { "" };
-        write!(
-            f,
-            "{kind} {}{fua} of sectors {}..{} (sent at {}, {})",
-            change.number,
-            change.first,
-            change.first + change.count,
-            change.sent,
-            match change.outcome {
-                super::history::Outcome::Unanswered => "not answered".to_owned(),
-                super::history::Outcome::Done(at) => format!("answered at {at}"),
-                super::history::Outcome::Unsure(at) => format!("may have failed by {at}"),
-            }
-        )
     }
 }

@@ -319,6 +319,14 @@ pub(super) const CASES: &[Case] = &[
         "torture nbd+unix:///?socket=DIR/s --kill-again 10",
     ),
     usage(
+        "a kill and a loss of power",
+        "torture nbd+unix:///?socket=DIR/s --kill true --power-cut true",
+    ),
+    usage(
+        "something taken away for ever",
+        "torture nbd+unix:///?socket=DIR/s --block true",
+    ),
+    usage(
         "a load that ends before it begins",
         "torture nbd+unix:///?socket=DIR/s --load 2s..1s",
     ),

@@ -22,12 +22,15 @@ fn explains(
     let inside = || changes.iter().enumerate().filter(|(index, _)| has(*index));
     let required = |change: &Change| match expect {
         Expect::Answered => change.is_done(),
-        Expect::Flushed => history.is_flushed(change),
+        Expect::Flushed | Expect::Disk => history.is_flushed(change),
         Expect::Base => false,
     };
-    let closed = changes.iter().enumerate().all(|(index, before)| {
-        has(index) || !before.is_done() || inside().all(|(_, later)| !before.comes_before(later))
-    });
+    let closed = expect == Expect::Disk
+        || changes.iter().enumerate().all(|(index, before)| {
+            has(index)
+                || !before.is_done()
+                || inside().all(|(_, later)| !before.comes_before(later))
+        });
     let complete = changes
         .iter()
         .enumerate()
@@ -176,6 +179,8 @@ fn contents(history: &History, base: &[Content], sector: usize) -> Vec<Content> 
 
 fn check(history: &History, base: &[Content], found: &[Content], expect: Expect) -> Verdict {
     let verdict = judge(history, (base, found), expect);
+    let prefixes = explanations(history, base, found, Expect::Base);
+    assert_eq!(verdict.prefix, !prefixes.is_empty(), "{verdict:#?}");
     let explanations = explanations(history, base, found, expect);
     assert_eq!(
         verdict.is_right(),
@@ -202,7 +207,12 @@ fn check(history: &History, base: &[Content], found: &[Content], expect: Expect)
     verdict
 }
 
-const EXPECTATIONS: [Expect; 3] = [Expect::Answered, Expect::Flushed, Expect::Base];
+const EXPECTATIONS: [Expect; 4] = [
+    Expect::Answered,
+    Expect::Flushed,
+    Expect::Base,
+    Expect::Disk,
+];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
@@ -260,14 +270,17 @@ proptest! {
             sketch.fua = false;
         }
         history.flushed = 0;
-        let verdict = judge(&history, (&base, &found), Expect::Flushed);
-        prop_assert!(verdict.is_right());
-        let len = history.changes.len();
-        history.settle(&verdict.fates, 1 << 20);
-        prop_assert!(history.changes.len() <= len);
-        for state in [&found, &base] {
-            let verdict = check(&history, &base, state, Expect::Flushed);
-            prop_assert!(verdict.is_right(), "{state:?} {history:#?} {verdict:#?}");
+        for expect in [Expect::Flushed, Expect::Disk] {
+            let mut history = history.clone();
+            let verdict = judge(&history, (&base, &found), expect);
+            prop_assert!(verdict.is_right());
+            let len = history.changes.len();
+            history.settle(&verdict.fates, 1 << 20);
+            prop_assert!(history.changes.len() <= len);
+            for state in [&found, &base] {
+                let verdict = check(&history, &base, state, expect);
+                prop_assert!(verdict.is_right(), "{state:?} {history:#?} {verdict:#?}");
+            }
         }
         // And a prefix of the order in which requests were answered, where they did not overlap.
         let alone = sketches.iter().map(|sketch| Sketch { connection: 0, fate: 2, fua: false, ..sketch.clone() });
@@ -392,6 +405,33 @@ fn a_lost_write_in_the_middle_is_found() {
         assert_eq!(story.faults(&[a, ZERO, c, d], expect), out_of_order);
         assert_eq!(story.faults(&[a, ZERO, ZERO, ZERO], expect), []);
     }
+}
+
+/// A disk with a volatile cache owes what was flushed and no order.
+#[test]
+fn a_disk_may_lose_in_any_order_what_was_not_flushed() {
+    let mut story = Story::new();
+    let a = story.change(Kind::Write, 0, 1);
+    story.flush();
+    story.change(Kind::Write, 1, 1);
+    let c = story.change(Kind::Write, 2, 1);
+    assert_eq!(story.faults(&[a, ZERO, c], Expect::Disk), []);
+    assert_eq!(
+        story.faults(&[ZERO, ZERO, c], Expect::Disk),
+        [(Fault::FlushedLost, 1)]
+    );
+    let found = [a, ZERO, c];
+    let verdict = judge(&story.history, (&[ZERO; 3], &found), Expect::Disk);
+    assert!(!verdict.prefix);
+    assert_eq!((verdict.flushed_lost, verdict.unflushed_lost), (0, 1));
+    // Nothing says that what was written before what is there is there to stay.
+    let now = story.clock.tick();
+    story.history.settle(&verdict.fates, now);
+    assert_eq!(story.faults(&[a, ZERO, ZERO], Expect::Disk), []);
+    assert_eq!(
+        story.faults(&[ZERO, ZERO, c], Expect::Disk),
+        [(Fault::FlushedLost, 1)]
+    );
 }
 
 #[test]
