@@ -3,4 +3,5 @@
 mod broken;
 mod deletion;
 mod pins;
+mod shortest;
 mod sound;

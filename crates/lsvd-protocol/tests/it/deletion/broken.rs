@@ -1,30 +1,15 @@
 //! Each rule of deletion, broken: the checker has to find what comes of it.
 
-use std::collections::BTreeSet;
-
 use lsvd_protocol::deletion::Bounds;
 use lsvd_protocol::deletion::properties::{
     DEAD_GOES, DELETED_STAYS_AWAY, KEPT_READS, OPENS, SERVES, SNAPSHOT_READS, SNAPSHOT_STAYS,
 };
 use lsvd_protocol::deletion::rules::Broken;
-use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{COLLECTED, SMALL, SNAPSHOT, model};
 
-/// Looks for a state in which `property` does not hold, and prints how it is reached.
 fn breaks(broken: Broken, bounds: Bounds, property: &'static str) {
-    let found = HasDiscoveries::AnyOf(BTreeSet::from([property]));
-    let checker = model(bounds, broken, &[]).checker().threads(2);
-    let checker = checker.finish_when(found).spawn_bfs().join();
-    let steps = checker.assert_any_discovery(property).into_actions();
-    let states = checker.unique_state_count();
-    eprintln!(
-        "{broken:?}: \"{property}\" fails after {} steps, found in {states} states:",
-        steps.len()
-    );
-    for step in steps {
-        eprintln!("  {step:?}");
-    }
+    crate::shortest::breaks(&model(bounds, broken, &[]), broken, property);
 }
 
 /// Without writes two cuts are at one place of the stream, and garbage was collected in between.

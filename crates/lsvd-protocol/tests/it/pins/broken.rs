@@ -1,11 +1,8 @@
 //! Each rule of pins, broken: the checker has to find what comes of it.
 
-use std::collections::BTreeSet;
-
 use lsvd_protocol::pins::Bounds;
 use lsvd_protocol::pins::properties::{CLONE_IS_PINNED, CLONE_READS, SNAPSHOT_GOES};
 use lsvd_protocol::pins::rules::Broken;
-use stateright::{Checker, HasDiscoveries, Model};
 
 use super::{SMALL, model};
 
@@ -14,20 +11,8 @@ const TWO_OPENINGS: Bounds = Bounds {
     ..SMALL
 };
 
-/// Looks for a state in which `property` does not hold, and prints how it is reached.
 fn breaks(broken: Broken, bounds: Bounds, property: &'static str) {
-    let found = HasDiscoveries::AnyOf(BTreeSet::from([property]));
-    let checker = model(bounds, broken, &[]).checker().threads(2);
-    let checker = checker.finish_when(found).spawn_bfs().join();
-    let steps = checker.assert_any_discovery(property).into_actions();
-    let states = checker.unique_state_count();
-    eprintln!(
-        "{broken:?}: \"{property}\" fails after {} steps, found in {states} states:",
-        steps.len()
-    );
-    for step in steps {
-        eprintln!("  {step:?}");
-    }
+    crate::shortest::breaks(&model(bounds, broken, &[]), broken, property);
 }
 
 #[test]
