@@ -86,7 +86,7 @@ fn flushed_stays(_: &Protocol, state: &State) -> bool {
     })
 }
 
-/// Objects that garbage collection made, snapshots, and what a clone pins would be needed here, too.
+/// What deletion may take is a model of its own: [`crate::deletion`].
 pub fn needed_is_there(_: &Protocol, state: &State) -> bool {
     let (newest, store) = (state.newest(), &state.store);
     if newest.change == Change::Tombstone {

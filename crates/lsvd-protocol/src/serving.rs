@@ -443,8 +443,7 @@ impl Protocol {
     }
 
     /// Removes what nobody needs, behind a fence check. This is the one place where a writer removes
-    /// objects: victims of a garbage collection would go here, too, and only those whose deadness is
-    /// stamped before the cuts of both kept checkpoints.
+    /// objects: what of the stream goes here when it is dead is in [`crate::deletion`].
     pub(crate) fn remove_unneeded(&self, state: &mut State, host: usize) -> Option<()> {
         let is_unchecked = [Broken::RemovesNewer, Broken::RemovesUnchecked].contains(&self.broken);
         if !is_unchecked && !self.passes(state, host) {
