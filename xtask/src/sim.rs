@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 }
 
 /// Seeds in which a planted fault must be found: as many as every run of the tests tries.
-const HUNTED: &str = "0..1200";
+const HUNTED: &str = "0..2000";
 
 pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
     let mut sim = cargo(&["run", "--locked", "--release", "-p", "lsvd-sim"]);

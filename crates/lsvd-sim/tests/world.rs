@@ -12,7 +12,7 @@ use lsvd_sim::seeds::of_run;
 use lsvd_sim::world::{Counts, Ending, Settings, run};
 
 /// The seeds of every run.
-const FIXED: u64 = 1000;
+const FIXED: u64 = 2000;
 
 /// Seeds that once found something.
 const FOUND: [u64; 12] = [
@@ -31,7 +31,7 @@ const FOUND: [u64; 12] = [
 ];
 
 /// How many more there are, new ones in each run.
-const FRESH: u64 = 200;
+const FRESH: u64 = 500;
 
 /// `LSVD_SIM_SEEDS=FIRST..END` runs others.
 fn seeds() -> Vec<u64> {
