@@ -197,14 +197,12 @@ fn far_deletion() {
 #[ignore = "minutes"]
 fn far_collections() {
     let bounds = Bounds {
-        writes: 2,
+        openings: 1,
         copies: 2,
         checkpoints: 4,
-        openings: 1,
-        reads: 1,
-        ..SMALL
+        ..COLLECTED
     };
-    sound("far, collections", bounds, &[DATA_GOES, MOVED_GOES]);
+    sound("far, collections", bounds, &[DATA_GOES, MOVED]);
 }
 
 #[test]
@@ -212,7 +210,6 @@ fn far_collections() {
 fn far_damage() {
     let bounds = Bounds {
         damages: 2,
-        checkpoints: 4,
         ..COLLECTED
     };
     sound("far, damage", bounds, &[FELL_BACK, MOVED]);
@@ -224,7 +221,6 @@ fn far_snapshots() {
     let bounds = Bounds {
         snapshots: 2,
         checkpoints: 4,
-        damages: 1,
         ..SNAPSHOT
     };
     sound("far, snapshots", bounds, &[SNAPSHOT_ALONE, PENDING_FOUND]);
