@@ -186,7 +186,6 @@ fn garbage_may_be_collected_in_the_newest_objects() {
 fn far_deletion() {
     let bounds = Bounds {
         openings: 3,
-        checkpoints: 4,
         crashes: 1,
         ..COLLECTED
     };
@@ -219,8 +218,10 @@ fn far_damage() {
 #[ignore = "minutes"]
 fn far_snapshots() {
     let bounds = Bounds {
+        openings: 1,
         snapshots: 2,
         checkpoints: 4,
+        crashes: 1,
         ..SNAPSHOT
     };
     sound("far, snapshots", bounds, &[SNAPSHOT_ALONE, PENDING_FOUND]);
