@@ -179,7 +179,7 @@ impl State {
                 let mut attempts = attempts.iter().map(|attempt| attempt.id);
                 is_free || ids.any(|id| id == request.from) || attempts.any(|id| id == request.from)
             }
-            // Who sent it does not wait, and there is nothing to remove that could come back.
+            // It has an effect whenever it arrives.
             RequestBody::DeletePin(_) | RequestBody::PutPin(_) => true,
         });
     }

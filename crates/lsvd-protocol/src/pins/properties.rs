@@ -4,7 +4,7 @@ use stateright::Property;
 
 use crate::pins::store::{Held, PLACES, Place};
 use crate::pins::writer::Step;
-use crate::pins::{Arrival, Pins, RequestBody, State};
+use crate::pins::{Action, Arrival, Pins, RequestBody, State};
 
 /// Something that happens in some states: without it a model proves nothing.
 pub type Reached = (&'static str, fn(&Pins, &State) -> bool);
@@ -90,7 +90,7 @@ fn delete_snapshot(model: &Pins, state: &mut State, place: Place) -> Option<u8> 
     for step in [Step::Look, Step::Mark, Step::Look, Step::Settle] {
         let mut actions = Vec::new();
         model.writer_actions(state, &state.writer(id)?.clone(), &mut actions);
-        let action = crate::pins::Action::Work(id, step);
+        let action = Action::Work(id, step);
         if actions.contains(&action) {
             model.work(state, id, step)?;
             arrive_all(model, state);

@@ -186,7 +186,6 @@ fn garbage_may_be_collected_in_the_newest_objects() {
 fn far_deletion() {
     let bounds = Bounds {
         openings: 3,
-        checkpoints: 4,
         crashes: 1,
         ..COLLECTED
     };
@@ -197,14 +196,12 @@ fn far_deletion() {
 #[ignore = "minutes"]
 fn far_collections() {
     let bounds = Bounds {
-        writes: 2,
+        openings: 1,
         copies: 2,
         checkpoints: 4,
-        openings: 1,
-        reads: 1,
-        ..SMALL
+        ..COLLECTED
     };
-    sound("far, collections", bounds, &[DATA_GOES, MOVED_GOES]);
+    sound("far, collections", bounds, &[DATA_GOES, MOVED]);
 }
 
 #[test]
@@ -212,7 +209,6 @@ fn far_collections() {
 fn far_damage() {
     let bounds = Bounds {
         damages: 2,
-        checkpoints: 4,
         ..COLLECTED
     };
     sound("far, damage", bounds, &[FELL_BACK, MOVED]);
@@ -222,9 +218,10 @@ fn far_damage() {
 #[ignore = "minutes"]
 fn far_snapshots() {
     let bounds = Bounds {
+        openings: 1,
         snapshots: 2,
         checkpoints: 4,
-        damages: 1,
+        crashes: 1,
         ..SNAPSHOT
     };
     sound("far, snapshots", bounds, &[SNAPSHOT_ALONE, PENDING_FOUND]);

@@ -105,7 +105,7 @@ fn far_clones() {
 #[ignore = "minutes"]
 fn far_clones_of_a_clone() {
     let bounds = Bounds {
-        openings: 3,
+        openings: 2,
         clones_of_clone: true,
         deletions: 2,
         flattenings: 2,
