@@ -296,8 +296,11 @@ fn stale_sectors_are_caught() {
     );
     let restart = format!("sh {}", path("start"));
     let hooks = ["--kill", &kill, "--restart", &restart, "--atomic", "512"];
-    let small = ["--area", "1M", "--rounds", "3", "--expect", "prefix"];
-    let ended = victim.load(&[&hooks, &small[..]].concat()).assert_code(1);
+    // Large enough that no zeroing of the last round covers, and so explains, all of it.
+    let large = ["--area", "12M", "--hot", "64K", "--rounds", "3"];
+    let prefix = ["--expect", "prefix"];
+    let ended = victim.load(&[&hooks[..], &large, &prefix].concat());
+    let ended = ended.assert_code(1);
     assert!(faults(&ended, "stale_sectors") > 0, "{ended}");
     assert_eq!(ended.json()["wrong_rounds"], 1, "{ended}");
     assert_eq!(ended.json()["prefix_rounds"], 2, "{ended}");

@@ -151,19 +151,20 @@ set of writes such that
   every answered write with FUA,
   every sector shows a write of the set that no other one of the set to that sector must follow.
 So a write is wholly there or not at all; --atomic 512 is for servers that promise it for sectors
-only. Without --kill, --power-cut and --restart nothing dies, and every answered write must be there.
+only. Without --kill, --power-cut and --restart nothing dies, and every answered write must be
+there.
 
 With --expect disk each sector stands alone and what was not flushed may be lost in any order: that
 is all that NBD asks of a disk. The report still says in how many rounds there was a prefix.
 
-With --expect prefix flushed writes may be lost, too: for commands that take the local log away. Each
-restart must lose the same then, as every round goes on from what was found.
+With --expect prefix flushed writes may be lost, too: for commands that take the local log away.
+Each restart must lose the same then, as every round goes on from what was found.
 
 What a verdict proves depends on how the server ended, which the report says again. A killed process
-leaves what it wrote to the kernel: --kill proves that a server orders its writes, holds back nothing
-that was flushed, and recovers, not that it syncs. --power-cut is for a command that takes the
-memory of the machine and the volatile cache of its disk away. Such a machine closes no connection,
-so nobody waits for its answers any longer, and its boot has more time.
+leaves what it wrote to the kernel: --kill proves that a server orders its writes, holds back
+nothing that was flushed, and recovers, not that it syncs. --power-cut is for a command that takes
+the memory of the machine and the volatile cache of its disk away. Such a machine closes no
+connection, so nobody waits for its answers any longer, and its boot has more time.
 
 --block runs at a moment of the load. --unblock runs later in the load or, in half of the rounds,
 only after the kill. The server may answer with errors meanwhile; what it answered counts.
