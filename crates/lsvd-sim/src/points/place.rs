@@ -108,6 +108,39 @@ impl Place {
         Self::LookAtDisk,
     ];
 
+    /// Whether a life passes it a few times at most.
+    pub(crate) const fn is_rare(self) -> bool {
+        match self {
+            Self::List
+            | Self::Probe
+            | Self::Claim
+            | Self::FixEnds
+            | Self::MarkClosed
+            | Self::DeleteData
+            | Self::CloseLog
+            | Self::CreateLog
+            | Self::FormatLog
+            | Self::RenameLog
+            | Self::RemoveLog
+            | Self::LookAtDisk => true,
+            Self::FindSuperblock
+            | Self::CheckFence
+            | Self::NameCheckpoint
+            | Self::RollForward
+            | Self::ReadData
+            | Self::CreateData
+            | Self::ReadCheckpoint
+            | Self::CreateCheckpoint
+            | Self::DeleteCheckpoint
+            | Self::ScanLog
+            | Self::ReadLog
+            | Self::AppendRecord
+            | Self::SealBatch
+            | Self::ReuseSegment
+            | Self::MarkDurable => false,
+        }
+    }
+
     /// That of a request to the store, which creates an object with `body` where it creates one.
     pub(crate) fn of_store(verb: Verb, object: &str, body: Option<&Bytes>, phase: Phase) -> Self {
         let name = ObjectName::parse(object);

@@ -32,6 +32,8 @@ pub(super) struct Process {
     pub(super) points: Points,
     /// Whether its disk has no room for another log.
     pub(super) disk_is_full: bool,
+    /// Whether it closes its volume where that is the only way to its end.
+    pub(super) closes: bool,
 }
 
 /// Where a life ends.
@@ -72,6 +74,7 @@ impl World {
         let parting = match self.open(machine, &process).await? {
             Opening::Served(volume, options) => {
                 self.died_opening = false;
+                self.check(machine, &volume)?;
                 let mood = self.draw_mood();
                 process.line.set_mood(mood);
                 let parting = self.work(machine, &process, volume, &options).await?;
@@ -152,6 +155,7 @@ impl World {
             line,
             points,
             disk_is_full,
+            closes: matches!(plan.end, End::Point(last) if last.place == Place::MarkClosed),
         }
     }
 
@@ -187,15 +191,20 @@ impl World {
                 let steps = random.below(if early { 60 } else { 3000 });
                 End::Steps(steps, self.choose_stop())
             }
-            _ => End::Point(Last {
-                place: Place::ALL[index(random.below(Place::ALL.len() as u64))],
-                // Many are passed once or never in a life.
-                passes: match random.below(3) {
+            _ => {
+                let place = Place::ALL[index(random.below(Place::ALL.len() as u64))];
+                let passes = match random.below(3) {
                     0 => 0,
+                    _ if place.is_rare() => random.below(2),
                     _ => random.below(if early { 3 } else { 40 }),
-                },
-                is_done: random.chance(50),
-            }),
+                };
+                let is_done = random.chance(50);
+                End::Point(Last {
+                    place,
+                    passes,
+                    is_done,
+                })
+            }
         }
     }
 

@@ -5,20 +5,14 @@ use super::hardware::Condition;
 use super::life::{End, Plan};
 use super::opening::Came;
 use super::{Ending, Settings};
-use crate::cloud::{Breach, Contract, Mood};
+use crate::cloud::{Breach, Mood};
 
 impl World {
     /// Makes a volume in a store that breaks its contract, where nobody says that it is to be used all
     /// the same; whether it is there. One that overwrites is always refused: when the volume is made,
     /// and where it was made otherwise, when it is opened for the first time.
     pub(super) async fn is_there_where_it_may_be_refused(&mut self) -> Result<bool, String> {
-        let always = matches!(
-            self.settings.contract,
-            Contract {
-                breach: Some(Breach::Overwrites),
-                ..
-            }
-        );
+        let always = self.settings.contract.breach == Some(Breach::Overwrites);
         match self.create(false).await {
             Ok(()) if always => return Err("a store that overwrites was not refused".to_owned()),
             Ok(()) => return Ok(true),

@@ -177,7 +177,7 @@ impl World {
                 Came::Late => return Err(format!("machine {machine}: a checkpoint never ends")),
             }
         }
-        if self.random.chance(12) {
+        if process.closes || self.random.chance(12) {
             let closing = client.volume.close_async();
             match self.until(process.group, closing).await {
                 Came::Done(_) => {}
