@@ -51,41 +51,58 @@ impl FoundLog {
         runtime: &dyn Runtime,
         options: &OpenOptions,
     ) -> Result<(WriteLog, bool)> {
-        match self {
+        let uuid = match self {
             Self::Own(log) if log.is_of_size(options.log_bytes) => return Ok((log, true)),
-            // Of a volume that was closed nobody needs it.
-            Self::Own(_) if newest.state.is_closed() => {}
+            // Of a volume that was closed nobody needs what it holds. A claim that was given up may
+            // still arrive, and names it: who opens the volume then must find a log of that name.
+            Self::Own(log) if newest.state.is_closed() => log.uuid(),
             Self::Own(log) => {
                 tell_size(&log, options);
                 return Ok((log, true));
             }
-            Self::None => {}
-            Self::Foreign(log) => match log.beyond(newest).await? {
-                // Of an opening whose claim was given up: that may still arrive, and names this one.
-                Beyond::Unused => {
-                    tell_size(&log, options);
-                    log.keep(disk).await?;
-                    return Ok((log, false));
+            Self::None => Uuid::from_u128(runtime.random()),
+            Self::Foreign(log) => {
+                if let Some(unused) = foreign(log, disk, newest, options).await? {
+                    return Ok((unused, false));
                 }
-                Beyond::Nothing => {}
-                Beyond::Bytes(bytes) => {
-                    let place = log.set_aside(disk).await?;
-                    tracing::warn!(
-                        place,
-                        bytes,
-                        "an older write log of this volume was set aside: others wrote to the volume \
-                         since, and so many bytes of it, or discards, are not known to have reached \
-                         the store; remove the file when nobody misses them"
-                    );
-                }
-            },
-        }
-        let uuid = Uuid::from_u128(runtime.random());
+                Uuid::from_u128(runtime.random())
+            }
+        };
         let object_size = newest.state.object_size;
         // It takes the name of one that nobody needs.
         let log = WriteLog::create(disk, newest.volume, uuid, object_size, options.log_bytes);
         Ok((log.await?, false))
     }
+}
+
+/// Sees to a log that is not the last writer's: one that was never written to is kept, and one that may
+/// have what the store has not is set aside.
+async fn foreign(
+    log: WriteLog,
+    disk: &dyn LocalDisk,
+    newest: &Superblock,
+    options: &OpenOptions,
+) -> Result<Option<WriteLog>> {
+    match log.beyond(newest).await? {
+        // Of an opening whose claim was given up: that may still arrive, and names this one.
+        Beyond::Unused => {
+            tell_size(&log, options);
+            log.keep(disk).await?;
+            return Ok(Some(log));
+        }
+        Beyond::Nothing => {}
+        Beyond::Bytes(bytes) => {
+            let place = log.set_aside(disk).await?;
+            tracing::warn!(
+                place,
+                bytes,
+                "an older write log of this volume was set aside: others wrote to the volume since, and so \
+                 many bytes of it, or discards, are not known to have reached the store; remove the file \
+                 when nobody misses them"
+            );
+        }
+    }
+    Ok(None)
 }
 
 fn tell_size(log: &WriteLog, options: &OpenOptions) {

@@ -126,13 +126,34 @@ fn the_ends_that_a_lost_owner_fixed_hurt_nobody() {
 #[test]
 fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
     let (memory, store) = created();
+    locks_nobody_out(&memory, &store, &MemoryDisk::at("/host", 512));
+}
+
+/// The same where the volume was closed, so that nobody needs the log that the claim names.
+#[test]
+fn a_claim_of_ones_own_that_comes_late_to_a_closed_volume_locks_nobody_out() {
+    let (memory, store) = created();
     let disk = MemoryDisk::at("/host", 512);
+    let options = OpenOptions {
+        log_bytes: LOG_BYTES,
+        ..OpenOptions::new("the only machine")
+    };
+    let closed = open_on(memory.clone(), &disk, &options).unwrap();
+    closed.write(0, &[1; 512]).unwrap();
+    closed.close().unwrap();
+    drop(closed);
+    locks_nobody_out(&memory, &store, &disk);
+    let opened = open_on(memory, &disk, &options).unwrap();
+    assert_eq!(read(&opened, 0, 512), [1; 512]);
+}
+
+fn locks_nobody_out(memory: &Arc<MemoryStore>, store: &Arc<Faulty>, disk: &MemoryDisk) {
     let open = |store: Arc<dyn ObjectStore>, log_bytes| {
         let options = OpenOptions {
             log_bytes,
             ..OpenOptions::new("the only machine")
         };
-        open_on(store, &disk, &options)
+        open_on(store, disk, &options)
     };
     store.fail_next_of("superblock.", Verb::Put, 1, Fault::Late);
     let given_up = open(store.clone(), LOG_BYTES).unwrap_err();
@@ -142,13 +163,13 @@ fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
     std::thread::scope(|scope| {
         let again = scope.spawn(|| open(slow.clone(), 2 * LOG_BYTES));
         wait_for("the claim", || slow.hanging() > 0);
-        assert_eq!(arrive(&store), [Ok(())]);
+        assert_eq!(arrive(store), [Ok(())]);
         slow.release();
         let lost = again.join().unwrap().unwrap_err();
         assert_eq!(lost.kind(), ErrorKind::InUse, "{lost}");
     });
     // It has the log that the claim names.
-    open(memory, LOG_BYTES).unwrap();
+    open(memory.clone(), LOG_BYTES).unwrap();
 }
 
 /// Whatever is behind one's own superblock fences, also what cannot be read: a later program wrote it,
