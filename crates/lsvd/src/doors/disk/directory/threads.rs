@@ -1,6 +1,7 @@
 //! The threads on which requests to the disk block.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 use tokio::task::block_in_place;
@@ -37,26 +38,101 @@ impl Threads {
     }
 
     /// The same, but on the thread of the task that asks where that is one that may block. To wake
-    /// another thread and be woken by it takes as long as a fast disk takes for a small write.
+    /// another thread and be woken by it takes as long as a fast disk takes for a small write. The
+    /// worker's other tasks go to its neighbours, as long as one of them is left to take them; after
+    /// that they are given to a new thread.
     pub(super) fn run_in_place<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
     ) -> impl Future<Output = Result<T, DiskError>> + Send + 'static {
         let elsewhere = self.clone();
         async move {
-            if may_block() {
-                block_in_place(work)
-            } else {
-                elsewhere.run(work).await
+            let Some(workers) = workers_here() else {
+                return elsewhere.run(work).await;
+            };
+            match Blocked::one_of(workers) {
+                Some(_blocked) => work(),
+                None => block_in_place(work),
             }
         }
     }
 }
 
-/// Whether this is a worker of a runtime that gives the worker's other tasks to another thread
-/// meanwhile. To ask that of a runtime that cannot do it is a panic.
-fn may_block() -> bool {
-    worker_index().is_some()
-        && Handle::try_current()
-            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+/// How many workers the runtime has of which this thread is one; nothing where it is none of a runtime
+/// that can give a worker's tasks to another thread. To ask that of one that cannot is a panic.
+fn workers_here() -> Option<usize> {
+    worker_index()?;
+    let runtime = Handle::try_current().ok()?;
+    let is_shared = runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
+    is_shared.then(|| runtime.metrics().num_workers())
+}
+
+/// Workers that block, of all runtimes of the process.
+static BLOCKED: AtomicUsize = AtomicUsize::new(0);
+
+/// A worker that blocks.
+struct Blocked;
+
+impl Blocked {
+    /// Nothing where it would be the last of so many that does not.
+    fn one_of(workers: usize) -> Option<Self> {
+        let blocks = |blocked| (blocked + 1 < workers).then_some(blocked + 1);
+        let began = BLOCKED.fetch_update(Ordering::AcqRel, Ordering::Acquire, blocks);
+        began.ok().map(|_| Self)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        BLOCKED.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// So many requests block at once until a task of the same runtime has its turn.
+    fn a_task_gets_its_turn(workers: usize, requests: usize) {
+        let runtime = Builder::new_multi_thread().worker_threads(workers).build();
+        let runtime = runtime.unwrap();
+        let threads = Threads::new(runtime.handle().clone());
+        let (begun, all_begun) = mpsc::channel();
+        let releases: Vec<_> = (0..requests).map(|_| mpsc::channel::<()>()).collect();
+        let (releases, waits): (Vec<_>, Vec<_>) = releases.into_iter().unzip();
+        let asked: Vec<_> = waits
+            .into_iter()
+            .map(|wait| {
+                let begun = begun.clone();
+                runtime.spawn(threads.run_in_place(move || {
+                    begun.send(()).unwrap();
+                    Ok(wait.recv_timeout(Duration::from_secs(20)).is_ok())
+                }))
+            })
+            .collect();
+        for _ in 0..requests {
+            all_begun.recv_timeout(Duration::from_secs(20)).unwrap();
+        }
+        runtime.spawn(async move {
+            for release in releases {
+                release.send(()).unwrap();
+            }
+        });
+        for request in asked {
+            let is_released = runtime.block_on(request).unwrap().unwrap();
+            assert!(is_released, "{workers} workers, {requests} requests");
+        }
+    }
+
+    #[test]
+    fn requests_that_block_leave_a_worker_to_the_others() {
+        for (workers, requests) in [(1, 1), (2, 1), (2, 2), (2, 5), (4, 4)] {
+            a_task_gets_its_turn(workers, requests);
+        }
+    }
 }
