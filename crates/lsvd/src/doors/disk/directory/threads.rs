@@ -39,8 +39,8 @@ impl Threads {
 
     /// The same, but on the thread of the task that asks where that is one that may block. To wake
     /// another thread and be woken by it takes as long as a fast disk takes for a small write. The
-    /// worker's other tasks go to its neighbours, as long as one of them is left to take them; after
-    /// that they are given to a new thread.
+    /// worker's other tasks go to its neighbours, as long as one of them is left to take them and is
+    /// told; after that they are given to a new thread.
     pub(super) fn run_in_place<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
@@ -51,10 +51,23 @@ impl Threads {
                 return elsewhere.run(work).await;
             };
             match Blocked::one_of(workers) {
-                Some(_blocked) => work(),
+                Some(_blocked) => {
+                    wake_a_neighbour();
+                    work()
+                }
                 None => block_in_place(work),
             }
         }
+    }
+}
+
+/// Sees to it that another worker takes the tasks of this one, and waits for sockets and timers in its
+/// place: one that sleeps would go on to, as nothing tells it that this one blocks. A task that is
+/// started wakes a worker that sleeps where none is looking for work; the second one pushes the first
+/// out of the place that is kept for this worker's own next task.
+fn wake_a_neighbour() {
+    for _ in 0..2 {
+        drop(tokio::spawn(async {}));
     }
 }
 
@@ -90,9 +103,11 @@ impl Drop for Blocked {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use tokio::io::AsyncReadExt as _;
     use tokio::runtime::Builder;
 
     use super::*;
@@ -126,6 +141,39 @@ mod tests {
         for request in asked {
             let is_released = runtime.block_on(request).unwrap().unwrap();
             assert!(is_released, "{workers} workers, {requests} requests");
+        }
+    }
+
+    /// The worker that was woken for a socket blocks at once: another one has to wait for timers.
+    #[test]
+    fn sockets_and_timers_are_waited_for_while_a_request_blocks() {
+        for workers in [1, 2, 8] {
+            let mut runtime = Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(workers).enable_all().build();
+            let runtime = runtime.unwrap();
+            let threads = Threads::new(runtime.handle().clone());
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let (release, wait) = mpsc::channel::<()>();
+            let (begun, has_begun) = mpsc::channel();
+            let request = runtime.spawn(async move {
+                let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
+                theirs.read_u8().await.unwrap();
+                let blocks = threads.run_in_place(move || {
+                    begun.send(()).unwrap();
+                    Ok(wait.recv_timeout(Duration::from_secs(20)).is_ok())
+                });
+                blocks.await.unwrap()
+            });
+            let timer = runtime.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                release.send(()).unwrap();
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            (&ours).write_all(&[1]).unwrap();
+            has_begun.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert!(runtime.block_on(request).unwrap(), "{workers} workers");
+            runtime.block_on(timer).unwrap();
         }
     }
 
