@@ -179,16 +179,21 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
     let whole = u32::try_from(*worlds).unwrap_or(u32::MAX);
     let mut text = format!(
         "{worlds} seeds from {first} on in {seconds:.0} s, {:.1} a second: {} violations\n\
-         {} crashes ({} in openings, {} of them behind another; {} with the loss of power, {} of the \
-         disk), {} full disks, {} take-overs of living writers ({} of them \
+         {} crashes: {} in openings ({} of them behind another), {} at work, {} at rest; beside them {} \
+         openings that failed and {} closes\n\
+         {} losses of power, {} of the local disk, {} full disks, {} take-overs of living writers ({} of them \
          stalled in openings), {} operations, {} steps\n\
          {} questions to engines whether they are consistent, {} censuses of the store, {} objects of \
          no stream at the ends of worlds\n",
         f64::from(whole) / seconds,
         violations.len(),
-        counts.crashes,
+        counts.crashes(),
         counts.in_openings,
         counts.in_openings_again,
+        counts.at_work,
+        counts.at_rest,
+        counts.failed_openings,
+        counts.closes,
         counts.power_losses,
         counts.disk_losses,
         counts.full_disks,

@@ -493,3 +493,25 @@ fn what_goes_wrong_with_the_commands_is_told() {
     assert_eq!(ended.json()["right"], false, "{ended}");
     assert_eq!(ended.json()["rounds"], 0, "{ended}");
 }
+
+/// A run that ends nothing, or flushes nothing, proves nothing.
+#[test]
+fn a_run_that_proves_nothing_is_not_right() {
+    let victim = Victim::start(|socket, disk| format!("nbdkit -f -U {socket} file {disk}"));
+    for end in ["--kill", "--power-cut"] {
+        let ended = victim.load(&[end, "true", "--expect", "disk", "--no-trim"]);
+        let ended = ended.assert_code(1);
+        assert!(ended.stderr.contains("did not end the server"), "{ended}");
+    }
+    let refusing = |socket: &str, disk: &str| {
+        format!(
+            "nbdkit -f -U {socket} --filter=error file {disk} error-pwrite-rate=100% \
+             error-zero-rate=100% error-trim-rate=100%"
+        )
+    };
+    let victim = Victim::start(refusing);
+    let ended = victim.torture(&["--rounds", "2", "--expect", "disk", "--no-trim"]);
+    let ended = ended.assert_code(1);
+    assert!(ended.stderr.contains("nothing is proved"), "{ended}");
+    assert_eq!(ended.json()["right"], false, "{ended}");
+}

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::Counts;
 use crate::executor::Executor;
-use crate::history::{Durable, History, Line, SECTOR, stamp};
+use crate::history::{Durable, History, Line, Moment, SECTOR, stamp};
 use crate::random::Random;
 
 /// Of a hundred requests, those before which the engine is asked whether it is consistent.
@@ -67,6 +67,15 @@ impl Client {
                 _ => self.write(start, sectors).await,
             }
         }
+    }
+
+    /// All that was answered before `asked` is in the store, as a checkpoint or a close says.
+    pub(super) fn note_stored(&self, asked: Moment) {
+        let flushed = self
+            .history
+            .lock()
+            .flushed(self.line, asked, Durable::InStore);
+        self.note(flushed);
     }
 
     pub(super) async fn flush(&self) {

@@ -2,18 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use super::work::Parting;
 use crate::cloud::Breach;
 use crate::points::Place;
 
 /// What was done in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Lives that ended in a crash.
-    pub crashes: u64,
-    /// Those of them that ended while the volume was opened.
+    /// Lives that were cut off while the volume was opened.
     pub in_openings: u64,
     /// Those behind another one of that kind.
     pub in_openings_again: u64,
+    /// Lives that were cut off amid the work of clients, a checkpoint or a close.
+    pub at_work: u64,
+    /// Lives that were cut off when the clients were done and the volume was open.
+    pub at_rest: u64,
+    /// Lives that ended with an opening that failed.
+    pub failed_openings: u64,
+    /// Lives that ended with a close.
+    pub closes: u64,
     /// Losses of power.
     pub power_losses: u64,
     /// Losses of the local disk.
@@ -54,12 +61,33 @@ pub enum Ending {
 }
 
 impl Counts {
+    /// Lives that were cut off.
+    #[must_use]
+    pub const fn crashes(&self) -> u64 {
+        self.in_openings + self.at_work + self.at_rest
+    }
+
+    pub(super) const fn note(&mut self, parting: Parting) {
+        let count = match parting {
+            Parting::CrashedInOpening => &mut self.in_openings,
+            Parting::Crashed => &mut self.at_work,
+            Parting::CrashedAtRest => &mut self.at_rest,
+            Parting::Failed => &mut self.failed_openings,
+            Parting::Closed => &mut self.closes,
+            Parting::TakenOver => &mut self.take_overs,
+        };
+        *count += 1;
+    }
+
     /// Adds those of another run.
     pub fn add(&mut self, other: &Self) {
         let Self {
-            crashes,
             in_openings,
             in_openings_again,
+            at_work,
+            at_rest,
+            failed_openings,
+            closes,
             power_losses,
             disk_losses,
             full_disks,
@@ -74,7 +102,10 @@ impl Counts {
             ended,
             breaches,
         } = other;
-        self.crashes += crashes;
+        self.at_work += at_work;
+        self.at_rest += at_rest;
+        self.failed_openings += failed_openings;
+        self.closes += closes;
         self.in_openings += in_openings;
         self.in_openings_again += in_openings_again;
         self.power_losses += power_losses;

@@ -81,30 +81,34 @@ impl World {
                 self.lay_ghost();
                 parting
             }
-            Opening::Failed(_) | Opening::Crashed => {
-                self.counts.lock().in_openings += 1;
-                self.counts.lock().in_openings_again += u64::from(self.died_opening);
-                self.died_opening = true;
-                self.failed.insert(process.group);
-                Parting::Crashed
-            }
-            Opening::Stalled => {
-                self.counts.lock().stalled_openings += 1;
-                self.died_opening = true;
-                self.failed.insert(process.group);
-                Parting::TakenOver
-            }
+            Opening::Failed(_) => self.note_unopened(&process, Parting::Failed),
+            Opening::Crashed => self.note_unopened(&process, Parting::CrashedInOpening),
+            Opening::Stalled => self.note_unopened(&process, Parting::TakenOver),
         };
+        self.counts.lock().note(parting);
         match parting {
-            Parting::Crashed => self.crash(machine, process),
+            Parting::CrashedInOpening
+            | Parting::Crashed
+            | Parting::CrashedAtRest
+            | Parting::Failed
+            | Parting::Closed => self.end_machine(machine, process),
             Parting::TakenOver => {
-                self.counts.lock().take_overs += 1;
                 self.ghost = Some(Ghost { machine, process });
                 self.owner = None;
             }
         }
         self.restart().await;
         Ok(())
+    }
+
+    fn note_unopened(&mut self, process: &Process, parting: Parting) -> Parting {
+        let mut counts = self.counts.lock();
+        let is_crash = parting == Parting::CrashedInOpening;
+        counts.in_openings_again += u64::from(is_crash && self.died_opening);
+        counts.stalled_openings += u64::from(parting == Parting::TakenOver);
+        self.died_opening = true;
+        self.failed.insert(process.group);
+        parting
     }
 
     /// A store that breaks its contract does not tell two writers apart: so there is one, and what it
@@ -218,8 +222,7 @@ impl World {
     }
 
     /// Ends a process, and whatever its machine loses with it.
-    pub(super) fn crash(&mut self, machine: usize, process: Process) {
-        self.counts.lock().crashes += 1;
+    pub(super) fn end_machine(&mut self, machine: usize, process: Process) {
         self.end(machine, process);
         let loss = match self.random.below(16) {
             0..8 => Loss::Process,

@@ -50,7 +50,7 @@ impl World {
             Came::Done(Ok(_)) => return Err("a store that overwrites was opened".to_owned()),
             Came::Stopped(_) | Came::Late => return Err("an opening never ends".to_owned()),
         }
-        self.crash(0, process);
+        self.end_machine(0, process);
         Ok(())
     }
 }

@@ -86,7 +86,13 @@ pub(super) fn index(number: u64) -> usize {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "--seed {} --lives {}", self.seed, self.lives)?;
+        write!(
+            f,
+            "--seeds {}..{} -- --lives {}",
+            self.seed,
+            self.seed.saturating_add(1),
+            self.lives
+        )?;
         if let Some(breach) = self.contract.breach {
             write!(f, " ({breach:?})")?;
         }

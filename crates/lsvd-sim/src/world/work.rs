@@ -18,11 +18,19 @@ use crate::cloud::Mood;
 use crate::executor::Stop;
 use crate::history::{Durable, SECTOR};
 
-/// How a writer leaves.
+/// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parting {
-    /// Its process is over.
+    /// The process is cut off while it opens the volume.
+    CrashedInOpening,
+    /// Amid work.
     Crashed,
+    /// With an open volume, when the clients are done.
+    CrashedAtRest,
+    /// The volume did not open.
+    Failed,
+    /// The volume was closed.
+    Closed,
     /// It lives on, and another machine takes over.
     TakenOver,
 }
@@ -55,8 +63,8 @@ impl World {
         let came = self.until_left(process, all_done, leaves).await;
         self.check(machine, &client.volume)?;
         match came {
-            Came::Done(Parting::Crashed) => {}
-            Came::Done(Parting::TakenOver) => {
+            Came::Done(false) => {}
+            Came::Done(true) => {
                 if stalls {
                     self.executor.stall(process.group);
                 }
@@ -65,18 +73,19 @@ impl World {
             Came::Stopped(stop) => return Ok(Parting::of(stop)),
             Came::Late => return Err(format!("machine {machine}: clients wait for ever")),
         }
-        let stopped = self.wind_up(machine, process, &client, served).await?;
+        let parting = self.wind_up(machine, process, &client, served).await?;
         self.check(machine, &client.volume)?;
-        Ok(stopped.map_or(Parting::Crashed, Parting::of))
+        Ok(parting)
     }
 
-    /// Waits until all clients are done, or for so many milliseconds, if it is to be left then.
+    /// Waits until all clients are done, or for so many milliseconds, if it is to be left then; whether
+    /// it is.
     async fn until_left(
         &self,
         process: &Process,
         all_done: impl Future<Output = ()>,
         leaves: Option<u64>,
-    ) -> Came<Parting> {
+    ) -> Came<bool> {
         let leaving = async {
             match leaves {
                 Some(milliseconds) => {
@@ -88,8 +97,8 @@ impl World {
         };
         let (all_done, leaving) = (pin!(all_done), pin!(leaving));
         match self.until(process.group, select(all_done, leaving)).await {
-            Came::Done(Either::Left(_)) => Came::Done(Parting::Crashed),
-            Came::Done(Either::Right(_)) => Came::Done(Parting::TakenOver),
+            Came::Done(Either::Left(_)) => Came::Done(false),
+            Came::Done(Either::Right(_)) => Came::Done(true),
             Came::Stopped(stop) => Came::Stopped(stop),
             Came::Late => Came::Late,
         }
@@ -157,39 +166,47 @@ impl World {
         }
     }
 
-    /// When the clients are done: perhaps a checkpoint, a close, a pause. How the process stopped amid
-    /// that, if it did.
+    /// When the clients are done: perhaps a checkpoint, a close, a pause.
     async fn wind_up(
         &mut self,
         machine: usize,
         process: &Process,
         client: &Client,
         served: u64,
-    ) -> Result<Option<Stop>, String> {
+    ) -> Result<Parting, String> {
+        let asked = self.history.lock().send_flush();
         if self.random.chance(30) {
             let checkpoint = client.volume.checkpoint_async();
             match self.until(process.group, checkpoint).await {
-                Came::Done(Ok(())) if process.line.mood() == Mood::GOOD => {
-                    self.count_what_is_there(process, served)?;
+                Came::Done(Ok(())) => {
+                    client.note_stored(asked);
+                    if process.line.mood() == Mood::GOOD {
+                        self.count_what_is_there(process, served)?;
+                    }
                 }
-                Came::Done(_) => {}
-                Came::Stopped(stop) => return Ok(Some(stop)),
+                Came::Done(Err(_)) => {}
+                Came::Stopped(stop) => return Ok(Parting::of(stop)),
                 Came::Late => return Err(format!("machine {machine}: a checkpoint never ends")),
             }
         }
+        let mut parting = Parting::CrashedAtRest;
         if process.closes || self.random.chance(12) {
             let closing = client.volume.close_async();
             match self.until(process.group, closing).await {
-                Came::Done(_) => {}
-                Came::Stopped(stop) => return Ok(Some(stop)),
+                Came::Done(Ok(())) => {
+                    client.note_stored(asked);
+                    parting = Parting::Closed;
+                }
+                Came::Done(Err(_)) => {}
+                Came::Stopped(stop) => return Ok(Parting::of(stop)),
                 Came::Late => return Err(format!("machine {machine}: a close never ends")),
             }
         }
         let pause = Duration::from_millis(self.random.below(80));
         let resting = self.executor.sleep(pause);
         Ok(match self.until(process.group, resting).await {
-            Came::Stopped(stop) => Some(stop),
-            Came::Done(()) | Came::Late => None,
+            Came::Stopped(Stop::Stall) => Parting::TakenOver,
+            Came::Stopped(Stop::End) | Came::Done(()) | Came::Late => parting,
         })
     }
 }

@@ -13,6 +13,9 @@ use super::verdict::Expect;
 use super::workload::{Area, CHANGE_SECTORS_MAX};
 use crate::failure::Failure;
 
+/// Most readers of JSON keep no more than this of a number.
+const SEED_MAX: u64 = 1 << 53;
+
 /// A run that can be begun.
 pub(super) struct Plan<'a> {
     pub(super) arguments: &'a Arguments,
@@ -51,7 +54,13 @@ impl<'a> Plan<'a> {
         let kill = kill.or(power_cut);
         if arguments.kill_again > 0 && (kill.is_none() || restart.is_none()) {
             return Err(Failure::usage(
-                "--kill-again needs --kill or --power-cut, and --restart",
+                "--kill-again needs both --kill and --restart",
+            ));
+        }
+        if arguments.kill_again > 0 && end == End::PowerCut {
+            return Err(Failure::usage(
+                "--kill-again is for processes: a machine that was started is still in its firmware when \
+                 the second cut would come; have --restart cut its power once more",
             ));
         }
         let block = hook("--block", &arguments.block);
@@ -63,7 +72,7 @@ impl<'a> Plan<'a> {
                 connections: arguments.connections,
                 timeout: arguments.timeout.unwrap_or(end.timeout()),
             },
-            seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)),
+            seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..SEED_MAX)),
             expect: match arguments.expect {
                 _ if end == End::Nothing => Expect::Answered,
                 Expected::Flushed => Expect::Flushed,

@@ -137,13 +137,24 @@ impl Report {
     }
 
     fn is_right(&self) -> bool {
-        self.wrong == 0 && self.ended_early.is_none()
+        self.wrong == 0 && self.ended_early.is_none() && !self.is_idle()
+    }
+
+    /// Whether nothing was flushed in all of the run, where it is asked for that what was is there.
+    fn is_idle(&self) -> bool {
+        let asks = matches!(self.expect, Expect::Flushed | Expect::Disk);
+        asks && self.changes.flushed == 0
     }
 
     /// What is wrong, in one line.
     pub(super) fn complaint(&self) -> Option<String> {
         if self.wrong == 0 {
-            return self.ended_early.clone();
+            let idle = self.is_idle().then(|| {
+                "no write was flushed, so nothing is proved: give the load more time (--load), or see \
+                 why the server flushes nothing"
+                    .to_owned()
+            });
+            return self.ended_early.clone().or(idle);
         }
         let counts = self.faults.iter();
         let counts = counts.map(|(fault, found)| format!("{} {}", found.count, fault.name()));
@@ -165,7 +176,9 @@ impl Report {
             Expect::Base => "a prefix",
             Expect::Disk => "every flushed write, and any others",
         };
-        let verdict = if self.wrong == 0 {
+        let verdict = if self.rounds == 0 {
+            "no state was seen".to_owned()
+        } else if self.wrong == 0 {
             format!("every state found is right: {expected}")
         } else {
             format!(

@@ -11,7 +11,7 @@ use super::history::{Clock, History};
 use super::load::Load;
 use super::plan::Plan;
 use super::report::Report;
-use super::stamp::{Content, Shows};
+use super::stamp::{Content, SECTOR, Shows};
 use super::verdict::{Expect, Verdict, judge};
 use super::workload::{self, Abilities, Area, Workload};
 use crate::failure::Failure;
@@ -21,6 +21,9 @@ const KILL_AGAIN_WITHIN: Span = Span {
     least: Duration::ZERO,
     most: Duration::from_millis(30),
 };
+
+/// How long a server may take to die behind the command that ends it.
+const DYING: Duration = Duration::from_secs(1);
 
 /// A run under way.
 pub(super) struct Torture<'a> {
@@ -146,6 +149,7 @@ impl<'a> Torture<'a> {
         let record = load
             .end(self.plan.end.patience(self.plan.timeout()))
             .await?;
+        self.refuse_a_server_that_lives().await?;
         for change in &record.changes {
             self.history.add(*change, self.plan.atomic);
         }
@@ -154,6 +158,27 @@ impl<'a> Torture<'a> {
         }
         self.report.add_load(&record, &self.history);
         self.report.times().restart += killing.elapsed();
+        Ok(())
+    }
+
+    /// A verdict on a server that nothing ended proves nothing.
+    async fn refuse_a_server_that_lives(&self) -> Result<(), Failure> {
+        let (Some(kill), Some(client)) = (&self.plan.kill, self.clients.first()) else {
+            return Ok(());
+        };
+        let sector = u32::try_from(self.area.grain * SECTOR).unwrap_or(u32::MAX);
+        let asking = Instant::now();
+        // What it had read already it may answer while it dies.
+        while let Ok(Ok(_)) = tokio::time::timeout(DYING, client.read(0, sector)).await {
+            if asking.elapsed() >= DYING {
+                return Err(Failure::failed(format!(
+                    "{} did not end the server at {}: a connection from before still answers; have it \
+                     end the server",
+                    kill.option, self.plan.server.uri
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(())
     }
 
