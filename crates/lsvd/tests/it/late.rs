@@ -126,7 +126,11 @@ fn the_ends_that_a_lost_owner_fixed_hurt_nobody() {
 #[test]
 fn a_claim_of_ones_own_that_comes_late_locks_nobody_out() {
     let (memory, store) = created();
-    locks_nobody_out(&memory, &store, &MemoryDisk::at("/host", 512));
+    drop(locks_nobody_out(
+        &memory,
+        &store,
+        &MemoryDisk::at("/host", 512),
+    ));
 }
 
 /// The same where the volume was closed, so that nobody needs the log that the claim names.
@@ -142,12 +146,11 @@ fn a_claim_of_ones_own_that_comes_late_to_a_closed_volume_locks_nobody_out() {
     closed.write(0, &[1; 512]).unwrap();
     closed.close().unwrap();
     drop(closed);
-    locks_nobody_out(&memory, &store, &disk);
-    let opened = open_on(memory, &disk, &options).unwrap();
+    let opened = locks_nobody_out(&memory, &store, &disk);
     assert_eq!(read(&opened, 0, 512), [1; 512]);
 }
 
-fn locks_nobody_out(memory: &Arc<MemoryStore>, store: &Arc<Faulty>, disk: &MemoryDisk) {
+fn locks_nobody_out(memory: &Arc<MemoryStore>, store: &Arc<Faulty>, disk: &MemoryDisk) -> Volume {
     let open = |store: Arc<dyn ObjectStore>, log_bytes| {
         let options = OpenOptions {
             log_bytes,
@@ -169,7 +172,7 @@ fn locks_nobody_out(memory: &Arc<MemoryStore>, store: &Arc<Faulty>, disk: &Memor
         assert_eq!(lost.kind(), ErrorKind::InUse, "{lost}");
     });
     // It has the log that the claim names.
-    open(memory.clone(), LOG_BYTES).unwrap();
+    open(memory.clone(), LOG_BYTES).unwrap()
 }
 
 /// Whatever is behind one's own superblock fences, also what cannot be read: a later program wrote it,
