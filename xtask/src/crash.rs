@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use crate::judge::{Run, Total, is_refusal, judge};
+use crate::judge::{Run, Total, judge};
 use crate::servers::Server;
 use crate::step::{Outcome, cargo, quietly, run, timed};
 use crate::test;
@@ -67,29 +67,18 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
         Some(program) => program.clone(),
         None => build(arguments.plant.is_some())?,
     };
-    let folder = new_folder("crash", arguments.dir.as_deref())?;
     let seed = arguments.seed.map_or_else(time_as_seed, Ok)?;
-    let mut total = Total::default();
-    let outcome = timed("kill, restart, judge", || {
-        all_volumes(arguments, (&program, &folder), seed, &mut total)
-    });
-    eprintln!("\ncrash: {total}");
-    let outcome = match &arguments.plant {
-        Some(fault) if total.found > 0 || outcome.as_ref().is_err_and(|how| is_refusal(how)) => {
-            let how = outcome.err().unwrap_or_default();
-            eprintln!("crash: the planted {fault} was found: {how}");
-            Ok(())
+    in_new_folder("crash", arguments.dir.as_deref(), |folder| {
+        let mut total = Total::default();
+        let outcome = timed("kill, restart, judge", || {
+            all_volumes(arguments, (&program, folder), seed, &mut total)
+        });
+        eprintln!("\ncrash: {total}");
+        match &arguments.plant {
+            Some(fault) => total.has_found(fault, outcome),
+            None => outcome.and(total.refuse_idle()),
         }
-        Some(fault) => outcome.and(Err(format!(
-            "the planted {fault} was not found in {} kills",
-            total.rounds
-        ))),
-        None => outcome.and(total.refuse_idle()),
-    };
-    // What a failed run leaves is what has to be looked at.
-    outcome.map_err(|error| format!("{error}\nwhat is left of it is in {}", folder.display()))?;
-    fs::remove_dir_all(&folder)
-        .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
+    })
 }
 
 fn all_volumes(
@@ -136,7 +125,21 @@ pub(crate) fn build(planted: bool) -> Result<PathBuf, String> {
     Ok(target.join("release/lsvd"))
 }
 
-pub(crate) fn new_folder(chore: &str, dir: Option<&Path>) -> Result<PathBuf, String> {
+/// Works in a folder of its own, which goes unless the work fails: what a failed run leaves is what has
+/// to be looked at.
+pub(crate) fn in_new_folder(
+    chore: &str,
+    dir: Option<&Path>,
+    work: impl FnOnce(&Path) -> Outcome,
+) -> Outcome {
+    let folder = new_folder(chore, dir)?;
+    work(&folder)
+        .map_err(|error| format!("{error}\nwhat is left of it is in {}", folder.display()))?;
+    fs::remove_dir_all(&folder)
+        .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
+}
+
+fn new_folder(chore: &str, dir: Option<&Path>) -> Result<PathBuf, String> {
     let dir = dir.map_or_else(std::env::temp_dir, Path::to_path_buf);
     let folder = dir.join(format!("lsvd-{chore}-{}", std::process::id()));
     fs::create_dir_all(&dir)

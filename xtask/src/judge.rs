@@ -60,7 +60,7 @@ pub(crate) fn judge(mut torture: Command, run: &Run<'_>, total: &mut Total) -> O
 
 /// Whether this is a server that says that its volume is damaged. One that is slow, or fails for
 /// another reason, finds no planted fault.
-pub(crate) fn is_refusal(text: &str) -> bool {
+fn is_refusal(text: &str) -> bool {
     text.contains("is damaged")
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Total {
     pub(crate) rounds: u64,
     pub(crate) wrong: u64,
     /// Runs in which a state was wrong, or the volume was found to be damaged.
-    pub(crate) found: u64,
+    found: u64,
     /// Rounds whose state was an exact prefix.
     pub(crate) prefixes: u64,
     sent: u64,
@@ -95,6 +95,19 @@ impl Total {
             ));
         }
         Ok(())
+    }
+
+    /// A planted fault must be found: by a wrong state, or by a server that refuses its volume.
+    pub(crate) fn has_found(&self, fault: &str, outcome: Outcome) -> Outcome {
+        if self.found > 0 || outcome.as_ref().is_err_and(|how| is_refusal(how)) {
+            let how = outcome.err().unwrap_or_default();
+            eprintln!("the planted {fault} was found: {how}");
+            return Ok(());
+        }
+        let rounds = self.rounds;
+        outcome.and(Err(format!(
+            "the planted {fault} was not found in {rounds} rounds"
+        )))
     }
 
     fn add(&mut self, report: &Value) {

@@ -1,5 +1,7 @@
 //! The simulation: worlds by their seeds, for hours.
 
+use std::process::Command;
+
 use clap::Args;
 
 use crate::step::{Outcome, cargo, run};
@@ -30,10 +32,7 @@ const HUNTED: &str = "0..4000";
 pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
     let mut sim = cargo(&["run", "--locked", "--release", "-p", "lsvd-sim"]);
     match (&arguments.plant, &arguments.seeds) {
-        (Some(fault), seeds) => {
-            sim.args(["--features", "planted", "--", "--plant", fault]);
-            sim.args(["--seeds", seeds.as_deref().unwrap_or(HUNTED)]);
-        }
+        (Some(fault), seeds) => plant(&mut sim, fault, seeds.as_deref().unwrap_or(HUNTED)),
         (None, Some(seeds)) => drop(sim.args(["--", "--seeds", seeds])),
         (None, None) => drop(sim.args(["--", "--hours", &arguments.hours.to_string()])),
     }
@@ -42,17 +41,12 @@ pub(crate) fn run_chosen(arguments: &Arguments) -> Outcome {
 
 /// Finds every planted fault, with the build that the tests have most of already.
 pub(crate) fn hunt() -> Outcome {
-    let mut sim = cargo(&[
-        "run",
-        "--locked",
-        "-p",
-        "lsvd-sim",
-        "--features",
-        "planted",
-        "--",
-    ]);
-    run(
-        "planted faults",
-        sim.args(["--plant", "all", "--seeds", HUNTED]),
-    )
+    let mut sim = cargo(&["run", "--locked", "-p", "lsvd-sim"]);
+    plant(&mut sim, "all", HUNTED);
+    run("planted faults", &mut sim)
+}
+
+fn plant(sim: &mut Command, fault: &str, seeds: &str) {
+    sim.args(["--features", "planted", "--", "--plant", fault]);
+    sim.args(["--seeds", seeds]);
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::crash::{LOAD, build, new_folder, serve_volume, time_as_seed};
+use crate::crash::{LOAD, build, in_new_folder, serve_volume, time_as_seed};
 use crate::judge::{Run, Total, judge};
 use crate::powercut::{Cuts, Losses, Machines};
 use crate::servers::Server;
@@ -65,13 +65,10 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
         Some(program) => program.clone(),
         None => build(false)?,
     };
-    let folder = new_folder("torture", arguments.dir.as_deref())?;
     let seed = arguments.seed.map_or_else(time_as_seed, Ok)?;
-    let outcome = all_servers(arguments, &servers, (&program, &folder), seed);
-    // What a failed run leaves is what has to be looked at.
-    outcome.map_err(|error| format!("{error}\nwhat is left of it is in {}", folder.display()))?;
-    fs::remove_dir_all(&folder)
-        .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
+    in_new_folder("torture", arguments.dir.as_deref(), |folder| {
+        all_servers(arguments, &servers, (&program, folder), seed)
+    })
 }
 
 impl Arguments {

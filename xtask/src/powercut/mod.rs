@@ -17,8 +17,8 @@ use std::process::Command;
 
 use clap::Args;
 
-use crate::crash::{build, new_folder, time_as_seed};
-use crate::judge::{Total, is_refusal};
+use crate::crash::{build, in_new_folder, time_as_seed};
+use crate::judge::Total;
 use crate::needs;
 use crate::servers::Server;
 use crate::step::{Outcome, cargo, quietly, run, timed};
@@ -112,44 +112,33 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
         Some(program) => program.clone(),
         None => build(arguments.plant.is_some())?,
     };
-    let folder = new_folder("powercut", arguments.dir.as_deref())?;
     let seed = arguments.seed.map_or_else(time_as_seed, Ok)?;
-    let machines = Machines::new(&folder, &program)?;
-    let cuts = Cuts {
-        server: Server::Lsvd,
-        rounds: arguments.rounds,
-        rounds_per_disk: arguments.rounds_per_disk,
-        again: arguments.again,
-        plant: arguments.plant.as_deref().unwrap_or_default(),
-        keep_going: false,
-        given: &arguments.rest,
-    };
-    let mut total = Total::default();
-    let mut losses = Losses::default();
-    let outcome = timed("cut the power, boot, judge", || {
-        machines.cut(&cuts, &folder, seed, (&mut total, &mut losses))
-    });
-    eprintln!("\npowercut: {total}\npowercut: {losses}");
-    let outcome = match &arguments.plant {
-        Some(fault) if total.found > 0 || outcome.as_ref().is_err_and(|how| is_refusal(how)) => {
-            let how = outcome.err().unwrap_or_default();
-            eprintln!("powercut: the planted {fault} was found: {how}");
-            Ok(())
+    in_new_folder("powercut", arguments.dir.as_deref(), |folder| {
+        let machines = Machines::new(folder, &program)?;
+        let cuts = Cuts {
+            server: Server::Lsvd,
+            rounds: arguments.rounds,
+            rounds_per_disk: arguments.rounds_per_disk,
+            again: arguments.again,
+            plant: arguments.plant.as_deref().unwrap_or_default(),
+            keep_going: false,
+            given: &arguments.rest,
+        };
+        let mut total = Total::default();
+        let mut losses = Losses::default();
+        let outcome = timed("cut the power, boot, judge", || {
+            machines.cut(&cuts, folder, seed, (&mut total, &mut losses))
+        });
+        eprintln!("\npowercut: {total}\npowercut: {losses}");
+        match &arguments.plant {
+            Some(fault) => total.has_found(fault, outcome),
+            // Cuts after which everything is there, also what nobody flushed, would prove nothing.
+            None if losses.lost == 0 && arguments.rounds >= ROUNDS_THAT_LOSE => {
+                outcome.and(Err("no cut lost anything".to_owned()))
+            }
+            None => outcome,
         }
-        Some(fault) => outcome.and(Err(format!(
-            "the planted {fault} was not found in {} cuts",
-            total.rounds
-        ))),
-        // Cuts after which everything is there, also what nobody flushed, would prove nothing.
-        None if losses.lost == 0 && arguments.rounds >= ROUNDS_THAT_LOSE => {
-            outcome.and(Err("no cut lost anything".to_owned()))
-        }
-        None => outcome,
-    };
-    // What a failed run leaves is what has to be looked at.
-    outcome.map_err(|error| format!("{error}\nwhat is left of it is in {}", folder.display()))?;
-    fs::remove_dir_all(&folder)
-        .map_err(|error| format!("cannot remove {}: {error}", folder.display()))
+    })
 }
 
 /// What every machine of a run is made of.

@@ -86,16 +86,11 @@ impl World {
             Opening::Stalled => self.note_unopened(&process, Parting::TakenOver),
         };
         self.counts.lock().note(parting);
-        match parting {
-            Parting::CrashedInOpening
-            | Parting::Crashed
-            | Parting::CrashedAtRest
-            | Parting::Failed
-            | Parting::Closed => self.end_machine(machine, process),
-            Parting::TakenOver => {
-                self.ghost = Some(Ghost { machine, process });
-                self.owner = None;
-            }
+        if parting == Parting::TakenOver {
+            self.ghost = Some(Ghost { machine, process });
+            self.owner = None;
+        } else {
+            self.end_machine(machine, process);
         }
         self.restart().await;
         Ok(())

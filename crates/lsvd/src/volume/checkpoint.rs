@@ -457,7 +457,7 @@ impl Checkpointer {
     /// Notes what earlier openings left in the store.
     fn note_listed(&mut self, listed: &[ObjectName]) {
         let epochs = self.kept.first_epoch..self.next.epoch();
-        let ends = self.fence.own().epochs();
+        let ends = self.fence.own().newest().state.epochs;
         for name in listed
             .iter()
             .filter(|name| epochs.contains(&name.id.epoch()))

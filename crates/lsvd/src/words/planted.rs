@@ -80,10 +80,10 @@ pub const fn is(_fault: Fault) -> bool {
 }
 
 #[cfg(feature = "planted")]
-pub use seeds::{is, plant};
+pub use process::{is, plant};
 
 #[cfg(feature = "planted")]
-mod seeds {
+mod process {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 

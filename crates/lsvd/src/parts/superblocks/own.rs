@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Creation, Superblocks, fenced};
-use crate::bytes::superblock::{EpochEnd, Superblock, VolumeState};
+use crate::bytes::superblock::{Superblock, VolumeState};
 use crate::doors::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -61,11 +61,6 @@ impl OwnSuperblocks {
     /// The newest of them.
     pub(crate) fn newest(&self) -> Superblock {
         self.state.lock().newest.clone()
-    }
-
-    /// The epochs that the newest one lists.
-    pub(crate) fn epochs(&self) -> Vec<EpochEnd> {
-        self.state.lock().newest.state.epochs.clone()
     }
 
     /// Makes the next superblock, and tries for as long as it takes: the newest with `change`, and

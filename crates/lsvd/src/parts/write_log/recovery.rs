@@ -152,6 +152,7 @@ impl WriteLog {
         .await?;
         let mut chain: Vec<(u32, ScannedBatch)> = Vec::new();
         while let Some(entry) = batches.first_entry() {
+            // None is left of these but where one is planted.
             if Some(*entry.key()) <= stream_end {
                 chain.push(entry.remove());
                 continue;
