@@ -12,9 +12,9 @@ mod request;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::pending;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lsvd::doors::BoxFuture;
@@ -22,7 +22,7 @@ use lsvd::doors::store::{ListedObject, ObjectStore, StoreError, StoreErrorKind};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::executor::{Executor, Group};
+use crate::executor::{Executor, Group, Stop};
 use crate::points::{Place, Points};
 use crate::random::Random;
 
@@ -131,19 +131,25 @@ impl Line {
     async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, StoreError> {
         let (verb, object) = (R::VERB, request.object().to_owned());
         let place = Place::of_store(verb, &object, request.body(), self.points.phase());
-        if self.points.is_last(place, false) {
-            self.cloud.executor.end(self.group);
-            return pending().await;
-        }
+        self.pass(place, false).await;
         let outcome = match self.send(request).await {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreErrorKind::Unavailable),
         };
-        if self.points.is_last(place, true) {
-            self.cloud.executor.end(self.group);
-            return pending().await;
-        }
+        self.pass(place, true).await;
         outcome.map_err(|kind| StoreError::new(kind, verb.name(), format!("{URL}/{object}")))
+    }
+
+    /// Goes on only where the machine does.
+    async fn pass(&self, place: Place, is_done: bool) {
+        let executor = &self.cloud.executor;
+        match self.points.pass(place, is_done) {
+            None => return,
+            Some(Stop::End) => executor.end(self.group),
+            Some(Stop::Stall) => executor.stall(self.group),
+        }
+        // Nothing of the machine runs behind this, until it is resumed.
+        executor.sleep(Duration::from_nanos(1)).await;
     }
 
     fn send<R: Request>(&self, request: R) -> oneshot::Receiver<Result<R::Answer, StoreErrorKind>> {

@@ -8,7 +8,7 @@
 //! A take-over begins a new line of history. What the writer before did and the new line lacks may
 //! never have been reported as stored, nor may it be later, however long that writer is stalled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
@@ -115,7 +115,8 @@ fn shown(sector: &[u8], lba: u64) -> Result<Option<u64>, String> {
 }
 
 impl History {
-    fn tick(&mut self) -> Moment {
+    /// Now, later than all before.
+    pub fn tick(&mut self) -> Moment {
         self.now += 1;
         self.now
     }
@@ -170,11 +171,6 @@ impl History {
         }
     }
 
-    /// A flush is about to be sent, or a read.
-    pub fn send_flush(&mut self) -> Moment {
-        self.tick()
-    }
-
     /// The flush that the writer of `line` sent then succeeded.
     ///
     /// # Errors
@@ -195,6 +191,38 @@ impl History {
                  {change:?}"
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the writer of `line` was answered something before then that the line which goes on
+    /// lacks: it is not stored, and nobody will ever store it.
+    #[must_use]
+    pub fn lacks(&self, line: Line, before: Moment) -> bool {
+        let mut gone = self.gone.values().filter(|(of, _)| *of == line);
+        gone.any(|(_, change)| matches!(change.outcome, Outcome::Done(at) if at < before))
+    }
+
+    /// Those that are in the store.
+    #[must_use]
+    pub fn stored(&self) -> BTreeSet<u64> {
+        let stored = self.changes.iter().filter(|(_, change)| change.stored);
+        stored.map(|(serial, _)| *serial).collect()
+    }
+
+    /// Judges what somebody reads who changes nothing: a prefix with all of `stored` in it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_image(&self, found: &[u8], stored: &BTreeSet<u64>) -> Result<(), String> {
+        let lost = self.lost(found)?;
+        let mut lost = self
+            .changes
+            .iter()
+            .zip(lost)
+            .filter(|(_, is_lost)| *is_lost);
+        match lost.find(|((serial, _), _)| stored.contains(serial)) {
+            None => Ok(()),
+            Some(((_, change), _)) => Err(format!("what was stored is not there: {change:?}")),
         }
     }
 

@@ -183,7 +183,7 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
          openings that failed and {} closes\n\
          {} losses of power, {} of the local disk, {} full disks, {} take-overs of living writers ({} of them \
          stalled in openings), {} operations, {} steps\n\
-         {} questions to engines whether they are consistent, {} censuses of the store, {} objects of \
+         {} images read beside a writer, {} questions to engines whether they are consistent, {} censuses of the store, {} objects of \
          no stream at the ends of worlds\n",
         f64::from(whole) / seconds,
         violations.len(),
@@ -201,6 +201,7 @@ fn report(sum: &Sum, first: u64, time: Duration) -> (bool, String) {
         counts.stalled_openings,
         counts.operations,
         counts.steps,
+        counts.readers,
         counts.self_checks,
         counts.censuses,
         counts.strays,

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::executor::Stop;
+
 pub use place::{Phase, Place};
 
-/// The point at which a machine is to end.
+/// The point at which a process is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Last {
     /// What it is about to do then, or has just done.
@@ -20,19 +22,30 @@ pub struct Last {
     pub passes: u64,
     /// Whether it is done.
     pub is_done: bool,
+    /// How it stops there.
+    pub stop: Stop,
 }
 
-/// Counts how often each point was passed, and knows the last. Clones are the same.
+/// Counts how often each point was passed, and knows the last of the process that passes them. Clones
+/// are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Points {
-    state: Arc<Mutex<State>>,
-    /// Whether the process that passes them serves its volume.
-    serves: Arc<AtomicBool>,
+    counts: Arc<Mutex<Counts>>,
+    process: Arc<Process>,
+}
+
+/// What is of one process alone.
+#[derive(Debug, Default)]
+struct Process {
+    last: Mutex<Option<Last>>,
+    /// Whether it serves its volume.
+    serves: AtomicBool,
+    /// Whether it ever tried to claim it.
+    claims: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    last: Option<Last>,
+struct Counts {
     passed: BTreeMap<(Place, bool), u64>,
     ended: BTreeMap<(Place, bool), u64>,
 }
@@ -42,63 +55,69 @@ impl Points {
     #[must_use]
     pub fn of_process(&self) -> Self {
         Self {
-            state: Arc::clone(&self.state),
-            serves: Arc::default(),
+            counts: Arc::clone(&self.counts),
+            process: Arc::default(),
         }
     }
 
     /// The process has opened its volume.
     pub fn serve(&self) {
-        self.serves.store(true, Ordering::Relaxed);
+        self.process.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process has sent a claim, which may arrive later if it has not yet.
+    #[must_use]
+    pub fn has_claimed(&self) -> bool {
+        self.process.claims.load(Ordering::Relaxed)
     }
 
     /// What the process is at.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match self.serves.load(Ordering::Relaxed) {
+        match self.process.serves.load(Ordering::Relaxed) {
             true => Phase::Serving,
             false => Phase::Opening,
         }
     }
 
-    /// Ends the machine at `last`, once.
-    pub fn end_at(&self, last: Last) {
-        self.state.lock().last = Some(last);
+    /// Stops the process at `last`, once.
+    pub fn stop_at(&self, last: Last) {
+        *self.process.last.lock() = Some(last);
     }
 
-    /// Ends the machine at no point.
-    pub fn end_nowhere(&self) {
-        self.state.lock().last = None;
-    }
-
-    /// To be asked at every point: whether it is the last.
-    pub(crate) fn is_last(&self, place: Place, is_done: bool) -> bool {
-        let mut state = self.state.lock();
-        *state.passed.entry((place, is_done)).or_default() += 1;
-        let Some(last) = &mut state.last else {
-            return false;
-        };
+    /// To be told of every point: how the machine stops there, if it is the last.
+    pub(crate) fn pass(&self, place: Place, is_done: bool) -> Option<Stop> {
+        if place == Place::Claim {
+            self.process.claims.store(true, Ordering::Relaxed);
+        }
+        let mut counts = self.counts.lock();
+        *counts.passed.entry((place, is_done)).or_default() += 1;
+        let mut awaited = self.process.last.lock();
+        let last = awaited.as_mut()?;
         if (last.place, last.is_done) != (place, is_done) {
-            return false;
+            return None;
         }
-        let left = last.passes.checked_sub(1);
-        last.passes = left.unwrap_or(0);
-        if left.is_none() {
-            state.last = None;
-            *state.ended.entry((place, is_done)).or_default() += 1;
+        if let Some(left) = last.passes.checked_sub(1) {
+            last.passes = left;
+            return None;
         }
-        left.is_none()
+        let stop = last.stop;
+        *awaited = None;
+        if stop == Stop::End {
+            *counts.ended.entry((place, is_done)).or_default() += 1;
+        }
+        Some(stop)
     }
 
     /// How often each was passed.
     #[must_use]
     pub fn passed(&self) -> BTreeMap<(Place, bool), u64> {
-        self.state.lock().passed.clone()
+        self.counts.lock().passed.clone()
     }
 
     /// How often each was the last.
     #[must_use]
     pub fn ended(&self) -> BTreeMap<(Place, bool), u64> {
-        self.state.lock().ended.clone()
+        self.counts.lock().ended.clone()
     }
 }

@@ -13,8 +13,10 @@ mod hardware;
 mod life;
 mod opening;
 mod proof;
+mod reader;
 mod refusal;
 mod settings;
+mod standing;
 mod work;
 
 use std::collections::BTreeSet;
@@ -140,13 +142,12 @@ impl World {
         if self.is_there().await? {
             for life in 0..self.settings.lives {
                 let lived = self.live().await;
+                let lived = lived.and_then(|()| self.hear_clients());
                 lived.map_err(|what| format!("life {life}: {what}"))?;
-                if let Some(what) = self.wrong.lock().take() {
-                    return Err(format!("life {life}: {what}"));
-                }
             }
             if !self.loses_objects() {
                 let ended = self.end_well().await;
+                let ended = ended.and_then(|()| self.hear_clients());
                 ended.map_err(|what| format!("the last life: {what}"))?;
             }
         }
@@ -155,6 +156,11 @@ impl World {
         counts.passed = self.points.passed();
         counts.ended = self.points.ended();
         Ok(counts)
+    }
+
+    /// What a client found wrong.
+    fn hear_clients(&self) -> Result<(), String> {
+        self.wrong.lock().take().map_or(Ok(()), Err)
     }
 
     /// Makes the volume; whether it is there, which a store may be refused for.

@@ -93,6 +93,7 @@ fn whatever_happens_there_is_a_state_that_the_history_explains() {
         }
         for count in [
             counts.full_disks,
+            counts.readers,
             counts.self_checks,
             counts.censuses,
             counts.strays,

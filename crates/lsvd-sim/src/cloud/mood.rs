@@ -49,6 +49,18 @@ impl Mood {
         is_full: false,
     };
 
+    /// Whether everything that is read is answered, and soon.
+    #[must_use]
+    pub const fn answers_reads(&self) -> bool {
+        self.refused == 0 && self.unanswered == 0 && self.truncated == 0
+    }
+
+    /// Whether anything may be answered by an error, or too late.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.answers_reads() && self.late == 0 && !self.is_full
+    }
+
     /// One of many, as the seed has it.
     #[must_use]
     pub fn draw(random: &mut Random) -> Self {

@@ -10,7 +10,7 @@ fn tell(story: &str, found: [char; 2]) -> Result<(), String> {
     for word in story.split(' ') {
         let letter = word.chars().next().unwrap();
         if letter == 'F' {
-            let sent = history.send_flush();
+            let sent = history.tick();
             history.flushed(0, sent, Durable::InLog)?;
         } else if letter.is_ascii_uppercase() {
             history.answer(keys[&letter.to_ascii_lowercase()], true);

@@ -108,6 +108,39 @@ impl Place {
         Self::LookAtDisk,
     ];
 
+    /// Whether it is something that the store is asked for.
+    pub(crate) const fn is_of_store(self) -> bool {
+        match self {
+            Self::List
+            | Self::Probe
+            | Self::FindSuperblock
+            | Self::CheckFence
+            | Self::Claim
+            | Self::FixEnds
+            | Self::NameCheckpoint
+            | Self::MarkClosed
+            | Self::RollForward
+            | Self::ReadData
+            | Self::CreateData
+            | Self::DeleteData
+            | Self::ReadCheckpoint
+            | Self::CreateCheckpoint
+            | Self::DeleteCheckpoint => true,
+            Self::ScanLog
+            | Self::CloseLog
+            | Self::ReadLog
+            | Self::AppendRecord
+            | Self::SealBatch
+            | Self::ReuseSegment
+            | Self::MarkDurable
+            | Self::CreateLog
+            | Self::FormatLog
+            | Self::RenameLog
+            | Self::RemoveLog
+            | Self::LookAtDisk => false,
+        }
+    }
+
     /// Whether a life passes it a few times at most.
     pub(crate) const fn is_rare(self) -> bool {
         match self {

@@ -33,6 +33,8 @@ pub struct Counts {
     pub stalled_openings: u64,
     /// Requests of clients.
     pub operations: u64,
+    /// Images that were read beside a writer.
+    pub readers: u64,
     /// How often an engine was asked whether it is consistent.
     pub self_checks: u64,
     /// How often each object of the store was asked what it is there for.
@@ -94,6 +96,7 @@ impl Counts {
             take_overs,
             stalled_openings,
             operations,
+            readers,
             self_checks,
             censuses,
             strays,
@@ -114,6 +117,7 @@ impl Counts {
         self.take_overs += take_overs;
         self.stalled_openings += stalled_openings;
         self.operations += operations;
+        self.readers += readers;
         self.self_checks += self_checks;
         self.censuses += censuses;
         self.strays += strays;

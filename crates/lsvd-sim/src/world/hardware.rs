@@ -18,28 +18,39 @@ pub(super) enum Condition {
     Drawn,
 }
 
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flaws {
+    /// Some request of it is going to fail.
+    pub(super) fails: bool,
+    /// It has no room for another log.
+    pub(super) is_full: bool,
+}
+
 impl World {
-    /// Whether the disk has no room for another log.
+    /// What the disk is going to be like.
     pub(super) fn prepare_disk(
         &mut self,
         machine: usize,
         (group, hardware): (Group, Group),
         points: &Points,
         condition: Condition,
-    ) -> bool {
+    ) -> Flaws {
         self.stop_disk_at_the_last(machine, group, points.clone());
         let disk = &self.disks[machine];
         disk.limit(u64::MAX);
         if condition == Condition::Sound {
-            return false;
+            return Flaws::default();
         }
+        let mut flaws = Flaws::default();
         for fault in [Fault::Sync, Fault::Write, Fault::Read] {
             if self.random.chance(4) {
                 disk.fail_after(self.random.below(30), fault);
+                flaws.fails = true;
             }
         }
-        let is_full = self.random.chance(5);
-        if is_full {
+        flaws.is_full = self.random.chance(5);
+        if flaws.is_full {
             // Of a new log a part would fit.
             disk.limit(disk.bytes() + self.random.below(4 * self.settings.object_bytes));
             self.counts.lock().full_disks += 1;
@@ -47,7 +58,7 @@ impl World {
         if self.random.chance(50) {
             self.slow_disk_down(machine, hardware);
         }
-        is_full
+        flaws
     }
 
     fn stop_disk_at_the_last(&mut self, machine: usize, group: Group, points: Points) {
@@ -55,13 +66,13 @@ impl World {
         let mut reaches = Random::new(self.random.bits());
         self.disks[machine].stop_when(move |request| {
             let place = Place::of_disk(request, points.phase());
-            let reach = if points.is_last(place, false) {
+            let reach = if points.pass(place, false).is_some() {
                 match reaches.below(3) {
                     0 => Reach::Nothing,
                     1 => Reach::Part(reaches.bits()),
                     _ => Reach::Unsynced,
                 }
-            } else if points.is_last(place, true) {
+            } else if points.pass(place, true).is_some() {
                 Reach::Whole
             } else {
                 return None;

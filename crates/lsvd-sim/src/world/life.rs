@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::World;
-use super::hardware::Condition;
+use super::hardware::{Condition, Flaws};
 use super::opening::Opening;
 use super::settings::index;
+use super::standing::Standing;
 use super::work::Parting;
 use crate::cloud::{Line, Mood};
 use crate::disk::MemoryDisk;
@@ -30,8 +31,9 @@ pub(super) struct Process {
     pub(super) hardware: Group,
     pub(super) line: Line,
     pub(super) points: Points,
-    /// Whether its disk has no room for another log.
-    pub(super) disk_is_full: bool,
+    pub(super) standing: Standing,
+    /// What is wrong with its disk.
+    pub(super) flaws: Flaws,
     /// Whether it closes its volume where that is the only way to its end.
     pub(super) closes: bool,
 }
@@ -144,16 +146,17 @@ impl World {
         let line = self.cloud.line(group, plan.mood, seed, points.clone());
         match plan.end {
             End::Steps(steps, stop) => self.executor.stop_after(group, steps, stop),
-            End::Point(last) => self.points.end_at(last),
+            End::Point(last) => points.stop_at(last),
             End::Quiet => {}
         }
-        let disk_is_full = self.prepare_disk(machine, (group, hardware), &points, plan.disk);
+        let flaws = self.prepare_disk(machine, (group, hardware), &points, plan.disk);
         Process {
             group,
             hardware,
             line,
             points,
-            disk_is_full,
+            standing: Standing::default(),
+            flaws,
             closes: matches!(plan.end, End::Point(last) if last.place == Place::MarkClosed),
         }
     }
@@ -172,6 +175,7 @@ impl World {
             place: Place::DeleteData,
             passes: self.random.below(strays as u64),
             is_done: self.random.chance(50),
+            stop: Stop::End,
         };
         Plan {
             end: End::Point(last),
@@ -198,10 +202,15 @@ impl World {
                     _ => random.below(if early { 3 } else { 40 }),
                 };
                 let is_done = random.chance(50);
+                let stop = match place.is_of_store() {
+                    true => self.choose_stop(),
+                    false => Stop::End,
+                };
                 End::Point(Last {
                     place,
                     passes,
                     is_done,
+                    stop,
                 })
             }
         }
@@ -241,7 +250,6 @@ impl World {
 
     fn end(&mut self, machine: usize, process: Process) {
         self.disks[machine].stop();
-        self.points.end_nowhere();
         self.executor.remove(process.group);
         self.executor.remove(process.hardware);
     }

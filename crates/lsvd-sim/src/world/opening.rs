@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::life::Process;
 use super::settings::index;
+use super::standing::Instant;
 use super::{Ending, World};
 use crate::cloud::{Breach, Mood};
 use crate::executor::{Group, Stop};
@@ -55,15 +56,23 @@ impl World {
         machine: usize,
         process: &Process,
     ) -> Result<Opening, String> {
+        let was_owner = self.owner == Some(machine);
+        let opening = self.try_to_open(machine, process).await?;
+        let is_served = matches!(opening, Opening::Served(..));
+        if !is_served && !was_owner && process.points.has_claimed() {
+            // Nobody knows who has claimed it, until somebody has opened it.
+            self.owner = None;
+        }
+        Ok(opening)
+    }
+
+    async fn try_to_open(&mut self, machine: usize, process: &Process) -> Result<Opening, String> {
         let is_owner = self.owner == Some(machine);
         let options = self.settings.open(&mut self.random, machine, !is_owner);
         let has_log = !self.disks[machine].names().is_empty();
-        if !is_owner {
-            // From now on nobody knows who has claimed it, until somebody has opened it.
-            self.owner = None;
-        }
         if self.random.chance(40) {
-            self.wake_ghost(process);
+            let pause = Duration::from_millis(self.random.below(100));
+            self.wake_ghost(process, pause);
         }
         let opening = self.start_opening(machine, process, &options)?;
         let volume = match self.until(process.group, opening).await {
@@ -142,8 +151,9 @@ impl World {
                 self.count_breach(Ending::Error);
                 true
             }
-            Unavailable | LocalDisk => true,
-            NoSpace => mood.is_full || process.disk_is_full,
+            Unavailable => !mood.is_sound(),
+            LocalDisk => process.flaws.fails,
+            NoSpace => mood.is_full || process.flaws.is_full,
             Fenced => self.ghost.is_some(),
             // What somebody sent who is gone may still arrive, and be in the way: once.
             InUse => error.to_string().contains("at this moment"),
@@ -201,6 +211,10 @@ impl World {
             )
         })?;
         self.owner = Some(machine);
+        if let Some(ghost) = &self.ghost {
+            let now = Instant::now(&self.executor, &self.history);
+            ghost.process.standing.take_over(now);
+        }
         self.count_breach(Ending::Prefix);
         Ok(())
     }

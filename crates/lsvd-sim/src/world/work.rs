@@ -14,9 +14,13 @@ use super::client::Client;
 use super::life::Process;
 use super::opening::Came;
 use super::settings::index;
+use super::standing::Instant;
 use crate::cloud::Mood;
 use crate::executor::Stop;
 use crate::history::{Durable, SECTOR};
+
+/// Time behind the work of clients in which a writer that was taken over must learn of it.
+const OUTLASTED: Duration = Duration::from_secs(40);
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +62,16 @@ impl World {
         let leaves = self.random.chance(15) && self.settings.contract.breach.is_none();
         let leaves = leaves.then(|| self.random.below(300));
         let stalls = self.random.chance(70);
-        self.wake_ghost(process);
+        let outlasts = self.ghost.is_some() && self.random.chance(40);
+        let sleeps = if outlasts {
+            self.random.below(14_000)
+        } else {
+            self.random.below(100)
+        };
+        self.wake_ghost(process, Duration::from_millis(sleeps));
+        if self.random.chance(20) && self.settings.contract.breach.is_none() {
+            self.start_reader(process);
+        }
         let all_done = self.start_clients(process, &client);
         let came = self.until_left(process, all_done, leaves).await;
         self.check(machine, &client.volume)?;
@@ -74,6 +87,9 @@ impl World {
             Came::Late => return Err(format!("machine {machine}: clients wait for ever")),
         }
         let parting = self.wind_up(machine, process, &client, served).await?;
+        if outlasts && parting != Parting::Crashed {
+            self.executor.sleep(OUTLASTED).await;
+        }
         self.check(machine, &client.volume)?;
         Ok(parting)
     }
@@ -118,6 +134,8 @@ impl World {
             wrong: Arc::clone(&self.wrong),
             counts: Arc::clone(&self.counts),
             line: self.history.lock().line(),
+            standing: process.standing.clone(),
+            store: process.line.clone(),
             durable: match options.flush {
                 FlushTarget::Local => Durable::InLog,
                 FlushTarget::Store => Durable::InStore,
@@ -130,13 +148,14 @@ impl World {
     }
 
     /// A writer that was stalled goes on amid what this one does.
-    pub(super) fn wake_ghost(&mut self, process: &Process) {
+    pub(super) fn wake_ghost(&mut self, process: &Process, pause: Duration) {
         let Some(ghost) = &self.ghost else { return };
-        let (executor, group) = (self.executor.clone(), ghost.process.group);
-        let pause = Duration::from_millis(self.random.below(100));
+        let (executor, history) = (self.executor.clone(), Arc::clone(&self.history));
+        let (group, standing) = (ghost.process.group, ghost.process.standing.clone());
         let waking = async move {
             executor.sleep(pause).await;
             executor.resume(group);
+            standing.resume(Instant::now(&executor, &history));
         };
         self.executor.spawn(process.hardware, Box::pin(waking));
     }
@@ -174,7 +193,7 @@ impl World {
         client: &Client,
         served: u64,
     ) -> Result<Parting, String> {
-        let asked = self.history.lock().send_flush();
+        let asked = self.history.lock().tick();
         if self.random.chance(30) {
             let checkpoint = client.volume.checkpoint_async();
             match self.until(process.group, checkpoint).await {

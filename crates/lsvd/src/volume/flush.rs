@@ -3,6 +3,7 @@
 use super::{FlushTarget, Shared, Volume};
 use crate::sync::block_on;
 use crate::words::error::Result;
+use crate::words::planted::{self, Fault};
 
 impl Volume {
     /// Makes everything that was answered before durable, as the volume's [`FlushTarget`] says: in
@@ -39,11 +40,13 @@ impl Shared {
     pub(super) async fn log_all(&self) -> Result<()> {
         if let Some(log) = &self.log
             && let Some(point) = self.batcher.point()
+            && !planted::is(Fault::FlushEarly)
         {
             log.durable.reached(point).await?;
         }
         match &self.fence {
-            Some(fence) => fence.passed_lately().await,
+            Some(fence) if !planted::is(Fault::FlushUnchecked) => fence.passed_lately().await,
+            Some(fence) => fence.refuse_fenced(),
             None => Ok(()),
         }
     }

@@ -26,6 +26,10 @@ pub enum Fault {
     FencedRemoves,
     /// An opening removes all data objects behind the end that it found.
     OpenerRemoves,
+    /// A flush is answered before the log has what it is about.
+    FlushEarly,
+    /// A flush is answered without a look whether another writer took over.
+    FlushUnchecked,
     /// The log is written and never synced, which only the loss of power shows.
     LogSync,
     /// The directory of a store is not synced behind a new name, which only the loss of power shows.
@@ -34,7 +38,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::BatchOrder,
         Self::SegmentEarly,
         Self::SegmentAnswered,
@@ -46,6 +50,8 @@ impl Fault {
         Self::EndBeforeClaim,
         Self::FencedRemoves,
         Self::OpenerRemoves,
+        Self::FlushEarly,
+        Self::FlushUnchecked,
         Self::LogSync,
         Self::DirectorySync,
     ];
@@ -65,6 +71,8 @@ impl Fault {
             Self::EndBeforeClaim => "end-before-claim",
             Self::FencedRemoves => "fenced-removes",
             Self::OpenerRemoves => "opener-removes",
+            Self::FlushEarly => "flush-early",
+            Self::FlushUnchecked => "flush-unchecked",
             Self::LogSync => "log-sync",
             Self::DirectorySync => "directory-sync",
         }

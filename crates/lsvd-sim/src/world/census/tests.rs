@@ -46,7 +46,7 @@ fn census(change: Change, has_failed: bool) -> Result<Census, String> {
 fn what_nothing_explains_is_found() {
     for name in [
         "data.00000001",
-        "data.10000000000",
+        "data.20000000000",
         "ckpt.00000001",
         "probe.00000000000000000000000000000001",
         "precious",
