@@ -177,6 +177,38 @@ mod tests {
         }
     }
 
+    /// A task that yields waits beside the queues of its worker, where no neighbour finds it.
+    #[test]
+    fn a_task_that_yielded_gets_its_turn_while_a_request_blocks() {
+        for workers in [1, 2, 8] {
+            let runtime = Builder::new_multi_thread().worker_threads(workers).build();
+            let runtime = runtime.unwrap();
+            let threads = Threads::new(runtime.handle().clone());
+            let (release, wait) = mpsc::channel::<()>();
+            let both = runtime.spawn(async move {
+                let request = tokio::spawn(threads.run_in_place(move || {
+                    Ok(wait.recv_timeout(Duration::from_secs(5)).is_ok())
+                }));
+                tokio::task::yield_now().await;
+                release.send(()).unwrap();
+                request.await.unwrap()
+            });
+            assert!(runtime.block_on(both).unwrap().unwrap(), "{workers} workers");
+        }
+    }
+
+    /// The runtime that was entered is not the one whose thread this is.
+    #[test]
+    fn a_thread_that_entered_another_runtime_is_no_worker_of_it() {
+        let other = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let here = Builder::new_current_thread().build().unwrap();
+        let threads = Threads::new(other.handle().clone());
+        here.block_on(async {
+            let _entered = other.enter();
+            threads.run_in_place(|| Ok(())).await.unwrap();
+        });
+    }
+
     #[test]
     fn requests_that_block_leave_a_worker_to_the_others() {
         for (workers, requests) in [(1, 1), (2, 1), (2, 2), (2, 5), (4, 4)] {
