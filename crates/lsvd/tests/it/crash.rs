@@ -439,3 +439,51 @@ fn a_log_that_was_named_at_a_kill_keeps_its_name() {
     }
     assert_eq!(found, [7; SECTOR]);
 }
+
+/// The same where the log of a volume that was closed gets another size.
+#[test]
+fn a_log_that_was_made_anew_at_a_kill_keeps_its_name() {
+    let store = Run::new(0).store;
+    let mut disk = MemoryDisk::new(512);
+    let mut found = vec![0; SECTOR];
+    for life in 0..4 {
+        if life == 1 {
+            disk.stop_when(|request| {
+                matches!(request, Request::Rename { .. }).then_some(Reach::Unsynced)
+            });
+        }
+        let threads = one_thread();
+        let runtime = Arc::new(Simulated::new(&threads, life, Duration::from_secs(life)));
+        let opened = disk.open().unwrap() as Arc<dyn LocalDisk>;
+        let options = OpenOptions {
+            log_bytes: SEGMENT_BYTES * if life == 0 { 6 } else { 9 },
+            ..OpenOptions::new("this machine")
+        };
+        let opening = Volume::open_async(store.clone(), &opened, runtime, &options);
+        threads.block_on(async {
+            let Some(volume) = until_stopped(&disk, opening).await else {
+                assert_eq!(life, 1);
+                return;
+            };
+            let volume = volume.unwrap();
+            match life {
+                0 => {
+                    volume.write_async(0, &[1; SECTOR]).await.unwrap();
+                    volume.close_async().await.unwrap();
+                }
+                2 => {
+                    volume.write_async(0, &[7; SECTOR]).await.unwrap();
+                    volume.flush_async().await.unwrap();
+                }
+                _ => volume.read_async(0, &mut found).await.unwrap(),
+            }
+        });
+        drop((threads, opened));
+        assert_eq!(disk.is_stopped(), life == 1);
+        disk = match life {
+            0 | 1 => disk.kill(0),
+            _ => disk.crash_with(Survivors::None),
+        };
+    }
+    assert_eq!(found, [7; SECTOR]);
+}

@@ -186,21 +186,28 @@ mod tests {
             let threads = Threads::new(runtime.handle().clone());
             let (release, wait) = mpsc::channel::<()>();
             let both = runtime.spawn(async move {
-                let request = tokio::spawn(threads.run_in_place(move || {
-                    Ok(wait.recv_timeout(Duration::from_secs(5)).is_ok())
-                }));
+                let request =
+                    tokio::spawn(threads.run_in_place(move || {
+                        Ok(wait.recv_timeout(Duration::from_secs(5)).is_ok())
+                    }));
                 tokio::task::yield_now().await;
                 release.send(()).unwrap();
                 request.await.unwrap()
             });
-            assert!(runtime.block_on(both).unwrap().unwrap(), "{workers} workers");
+            assert!(
+                runtime.block_on(both).unwrap().unwrap(),
+                "{workers} workers"
+            );
         }
     }
 
     /// The runtime that was entered is not the one whose thread this is.
     #[test]
     fn a_thread_that_entered_another_runtime_is_no_worker_of_it() {
-        let other = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let other = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
         let here = Builder::new_current_thread().build().unwrap();
         let threads = Threads::new(other.handle().clone());
         here.block_on(async {
