@@ -54,11 +54,14 @@ impl Settings {
     /// How a volume is opened, the next time.
     pub(super) fn open(&self, random: &mut Random, machine: usize, take_over: bool) -> OpenOptions {
         let segment = self.object_bytes * 9 / 8 + (68 << 10);
+        // Often the same again: a new log is made where a closed volume is to have another size.
+        let usual = random.chance(50);
+        let segments = 5 + if usual { self.seed } else { random.bits() } % 12;
         OpenOptions {
             take_over,
             unsafe_no_fencing: self.unsafe_no_fencing,
             window: [1, 2, 3, 4][index(random.below(4))],
-            log_bytes: segment * (5 + random.below(12)),
+            log_bytes: segment * segments,
             seal_timeout: Duration::from_millis(1 + random.below(20)),
             retry_timeout: Duration::from_millis(20 + random.below(2000)),
             flush: match random.below(4) {

@@ -11,6 +11,7 @@ use super::store::{ObjectStore, StoreError, StoreErrorKind};
 mod tokio;
 
 pub use tokio::TokioRuntime;
+pub(in crate::doors) use tokio::workers_here;
 
 /// Where background tasks run, and the only source of time and randomness.
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {

@@ -52,13 +52,13 @@ impl FoundLog {
         options: &OpenOptions,
     ) -> Result<(WriteLog, bool)> {
         let uuid = match self {
-            Self::Own(log) if log.is_of_size(options.log_bytes) => return Ok((log, true)),
+            Self::Own(log) if log.is_of_size(options.log_bytes) => return own(log, disk).await,
             // Of a volume that was closed nobody needs what it holds. A claim that was given up may
             // still arrive, and names it: who opens the volume then must find a log of that name.
             Self::Own(log) if newest.state.is_closed() => log.uuid(),
             Self::Own(log) => {
                 tell_size(&log, options);
-                return Ok((log, true));
+                return own(log, disk).await;
             }
             Self::None => Uuid::from_u128(runtime.random()),
             Self::Foreign(log) => {
@@ -73,6 +73,15 @@ impl FoundLog {
         let log = WriteLog::create(disk, newest.volume, uuid, object_size, options.log_bytes);
         Ok((log.await?, false))
     }
+}
+
+/// The last writer's log. Who gave it its name may have been killed before that was durable, and one of
+/// the same uuid have had the name before: what is written to this one would be gone with the power.
+async fn own(log: WriteLog, disk: &dyn LocalDisk) -> Result<(WriteLog, bool)> {
+    if !planted::is(Fault::LogName) {
+        log.keep(disk).await?;
+    }
+    Ok((log, true))
 }
 
 /// Sees to a log that is not the last writer's: one that was never written to is kept, and one that may

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Volume;
-use crate::words::error::{Error, ErrorKind};
+use crate::words::error::Error;
 use crate::words::name::{Epoch, ObjectId, VolumeUuid};
 use crate::words::units::SECTOR_BYTES;
 
@@ -48,7 +48,10 @@ impl Volume {
     pub fn status(&self) -> Status {
         let shared = &self.shared;
         let log_error = shared.log.as_ref().and_then(|log| log.durable.error());
-        let error = log_error.or_else(|| shared.progress.error());
+        let fence = shared.fence.as_ref();
+        let fenced = fence.and_then(|fence| fence.refuse_fenced().err());
+        let is_fenced = fenced.is_some();
+        let error = fenced.or(log_error).or_else(|| shared.progress.error());
         let oldest = shared.progress.oldest_at_risk(shared.runtime.now());
         let in_flight = shared.in_flight.bytes();
         let segments = shared
@@ -72,10 +75,8 @@ impl Volume {
             map_bytes: shared.map.memory_bytes(),
             map_extents: shared.map.extent_count(),
             persisted: shared.progress.persisted(),
-            persisted_at: shared.fence.as_ref().and_then(|fence| fence.persisted_at()),
-            fenced: error
-                .as_ref()
-                .is_some_and(|error| error.kind() == ErrorKind::Fenced),
+            persisted_at: fence.and_then(|fence| fence.persisted_at()),
+            fenced: is_fenced,
             error,
         }
     }

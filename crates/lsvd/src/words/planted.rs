@@ -32,13 +32,15 @@ pub enum Fault {
     FlushUnchecked,
     /// The log is written and never synced, which only the loss of power shows.
     LogSync,
+    /// The name of a log that is found is not made durable again, which only the loss of power shows.
+    LogName,
     /// The directory of a store is not synced behind a new name, which only the loss of power shows.
     DirectorySync,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BatchOrder,
         Self::SegmentEarly,
         Self::SegmentAnswered,
@@ -53,6 +55,7 @@ impl Fault {
         Self::FlushEarly,
         Self::FlushUnchecked,
         Self::LogSync,
+        Self::LogName,
         Self::DirectorySync,
     ];
 
@@ -74,6 +77,7 @@ impl Fault {
             Self::FlushEarly => "flush-early",
             Self::FlushUnchecked => "flush-unchecked",
             Self::LogSync => "log-sync",
+            Self::LogName => "log-name",
             Self::DirectorySync => "directory-sync",
         }
     }

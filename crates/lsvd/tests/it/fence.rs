@@ -10,7 +10,7 @@ use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{ErrorKind, OpenOptions, Volume};
-use lsvd_sim::disk::MemoryDisk;
+use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
@@ -141,6 +141,26 @@ fn a_fenced_writer_stores_nothing_more_and_lets_go_of_its_log() {
         second.close().unwrap();
         assert_eq!(objects_of(&*memory, "data.").len(), 1);
     }
+}
+
+/// Nothing is stored any more, so nothing else would look: what is read is another's disk from now on.
+#[test]
+fn a_writer_whose_log_failed_learns_that_it_was_taken_over() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let disk = MemoryDisk::new(512);
+    let first = open(memory.clone(), &disk, hasty());
+    first.write(0, &[1; 512]).unwrap();
+    disk.fail_next(DiskFault::Sync);
+    let failed = first.flush().unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::LocalDisk, "{failed}");
+    assert_eq!(read(&first, 0, 512), [1; 512]);
+    let _second = open(memory, &MemoryDisk::new(512), runtime());
+    wait_for("the fence", || first.status().fenced);
+    let fenced = first.read(0, &mut [0; 512]).unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+    drop(first);
+    wait_for("the release of the log", || disk.open().is_ok());
 }
 
 /// The look in the background hangs, and the last one that passed is long ago: the flush looks itself.

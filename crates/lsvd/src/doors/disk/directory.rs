@@ -73,8 +73,9 @@ struct Place {
 impl Directory {
     /// Opens the directory `path`, which is made, durably, where it is absent, with what is missing
     /// above it. Requests run on the threads that `runtime` has for work that blocks; but a write
-    /// that is asked for by a task on a worker of a multi-threaded runtime is carried out there and
-    /// then, as the worker's other tasks can move away, so such writes of one task never overlap.
+    /// that a task asks for which the engine spawned on a multi-threaded runtime is carried out there
+    /// and then, as the worker's other tasks can move away, unless the one before took longer than 2 ms;
+    /// so such writes of one task never overlap.
     /// This call itself blocks.
     ///
     /// # Errors

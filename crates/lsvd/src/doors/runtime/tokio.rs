@@ -1,6 +1,11 @@
 //! The runtime of real programs.
 
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::runtime::RuntimeFlavor;
 
 use super::{BoxFuture, Runtime};
 
@@ -44,7 +49,12 @@ impl TokioRuntime {
 
 impl Runtime for TokioRuntime {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        drop(self.handle.spawn(task));
+        if self.handle.runtime_flavor() == RuntimeFlavor::MultiThread {
+            let workers = self.handle.metrics().num_workers();
+            drop(self.handle.spawn(OnWorker { task, workers }));
+        } else {
+            drop(self.handle.spawn(task));
+        }
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -67,6 +77,39 @@ impl Runtime for TokioRuntime {
 
     fn random(&self) -> u128 {
         uuid::Uuid::new_v4().as_u128()
+    }
+}
+
+thread_local! {
+    static WORKERS: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Of how many workers this thread is one, as long as it runs a task that was spawned through a
+/// [`TokioRuntime`] whose workers can take each other's tasks. Elsewhere nothing: the runtime that a
+/// thread entered need not be the one that runs its tasks, and tokio does not tell them apart.
+pub(in crate::doors) fn workers_here() -> Option<usize> {
+    WORKERS.get()
+}
+
+/// A task that knows that it runs on one of so many workers.
+struct OnWorker {
+    task: BoxFuture<'static, ()>,
+    workers: usize,
+}
+
+impl Future for OnWorker {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        /// Sets back what was known before, in a panic too.
+        struct Before(Option<usize>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                WORKERS.set(self.0);
+            }
+        }
+        let _before = Before(WORKERS.replace(Some(self.workers)));
+        self.task.as_mut().poll(context)
     }
 }
 

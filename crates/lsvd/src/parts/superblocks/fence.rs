@@ -160,6 +160,13 @@ impl Fence {
             fence: &self,
             by_itself: false,
         };
+        self.persist().await;
+        ending.by_itself = true;
+        self.watch().await;
+    }
+
+    /// Persists what is answered, as long as there may be more.
+    async fn persist(&self) {
         let mut patience = STORE_PATIENCE;
         let mut failing_since = None;
         loop {
@@ -203,7 +210,22 @@ impl Fence {
                 }
             }
         }
-        ending.by_itself = true;
+    }
+
+    /// Where the log failed, and what is in no log is at risk for good, reads go on: until another
+    /// writer takes over, which whoever reads must learn.
+    async fn watch(&self) {
+        let closed = self.batcher.until_closed();
+        let watching = async {
+            while self.progress.is_at_risk() && self.refuse_fenced().is_ok() {
+                self.runtime.sleep(FENCE_CHECK_MAX / 2).await;
+                // One that fails is made again.
+                drop(self.check(STORE_PATIENCE).await);
+            }
+        };
+        match select(Box::pin(watching), Box::pin(closed)).await {
+            Either::Left(_) | Either::Right(_) => {}
+        }
     }
 
     /// Waits until a check is due, and gives what it would persist; nothing when all is over.

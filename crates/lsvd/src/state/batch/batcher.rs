@@ -427,6 +427,12 @@ impl Batcher {
         self.pool.returned().notify();
     }
 
+    /// Waits for the [close](Self::close).
+    pub async fn until_closed(&self) {
+        let closed = || self.state.lock().closed.then_some(());
+        self.changed.until(closed).await;
+    }
+
     /// Seals what is open and gives no slot any more.
     pub fn close(&self) -> Option<ObjectId> {
         let last = {

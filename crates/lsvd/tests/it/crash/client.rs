@@ -37,7 +37,7 @@ impl Life {
 
     /// Whether the flush succeeded, which it need not.
     pub(super) async fn flush(&self) -> bool {
-        let sent: Moment = self.history.lock().unwrap().send_flush();
+        let sent: Moment = self.history.lock().unwrap().tick();
         let flushed = self.volume.flush_async().await.is_ok();
         if flushed {
             let mut history = self.history.lock().unwrap();
