@@ -206,20 +206,25 @@ impl Row {
         machines.cut(&cuts, folder, seed, (&mut self.total, losses))
     }
 
-    /// Ours must be without fault. The others need not; but what was not judged has no row.
+    /// Ours must be without fault. The others need not; but what was not judged has no row, and what
+    /// cuts that lost nothing say of a server is nothing.
     fn refuse(&self) -> Outcome {
         let title = self.server.title();
+        let lost = self.losses.as_ref().map_or(Ok(()), |losses| {
+            let refused = losses.refuse_none(self.total.rounds);
+            refused.map_err(|error| format!("{title}: {error}"))
+        });
         if self.server != Server::Lsvd {
             return match &self.outcome {
                 Err(error) if self.total.rounds == 0 => Err(format!("{title}: {error}")),
-                _ => Ok(()),
+                _ => lost,
             };
         }
         self.outcome.clone()?;
         if self.total.wrong > 0 || self.total.flushed_lost > 0 {
             return Err(format!("{title} did not keep its word: {}", self.total));
         }
-        self.total.refuse_idle()
+        lost.and_then(|()| self.total.refuse_idle())
     }
 }
 
@@ -286,7 +291,37 @@ fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::thousands;
+    use super::{Row, thousands};
+    use crate::judge::Total;
+    use crate::powercut::Losses;
+    use crate::servers::Server;
+
+    /// A server with twenty rounds in which nothing was wrong.
+    fn row(server: Server, losses: Option<Losses>) -> Row {
+        let mut total = Total::default();
+        (total.rounds, total.flushed) = (20, 100);
+        Row {
+            server,
+            version: String::new(),
+            total,
+            losses,
+            outcome: Ok(()),
+        }
+    }
+
+    #[test]
+    fn cuts_that_lost_nothing_are_refused_for_every_server() {
+        for server in [Server::Lsvd, Server::QemuNbd] {
+            let refused = row(server, Some(Losses::default())).refuse().unwrap_err();
+            assert!(refused.contains(server.title()), "{refused}");
+            assert!(refused.contains("proves nothing"), "{refused}");
+            let mut losses = Losses::default();
+            losses.add_line("power lost: 3 of 8 unflushed units lost (None)");
+            row(server, Some(losses)).refuse().unwrap();
+            // A kill loses nothing at a disk.
+            row(server, None).refuse().unwrap();
+        }
+    }
 
     #[test]
     fn numbers_are_written_in_groups() {

@@ -44,6 +44,8 @@ pub struct Bounds {
     pub faults: usize,
     /// Removals of the volume. Where there is one, the volume may be made again.
     pub removals: usize,
+    /// Epochs that a superblock lists before those that both checkpoints are behind leave the list.
+    pub epochs_kept: usize,
 }
 
 /// A request on its way to the store. It arrives at any time or never, also when nobody waits any more.

@@ -214,6 +214,34 @@ pub const REMOVES: Reached = ("a writer is to remove what nobody needs", |_, sta
     })
 });
 
+/// What is removed is not only behind the ends that the superblock lists.
+pub const REMOVES_UNLISTED: Reached = (
+    "an object of no stream goes from an epoch that is not listed",
+    |_, state| {
+        let mut hosts = state.hosts.iter();
+        hosts.any(|host| match &host.process {
+            Process::Serving(serving) => serving.strays.iter().any(|name| {
+                let mut listed = serving.own.epochs.iter();
+                listed.all(|end| end.epoch != name.0)
+            }),
+            _ => false,
+        })
+    },
+);
+
+/// A superblock does not list all epochs that the volume has objects of.
+pub const LEFT_THE_LIST: Reached = (
+    "an epoch that the volume has objects of is not listed",
+    |_, state| {
+        let newest = state.newest();
+        let first = newest.epochs.first().map(|first| first.epoch);
+        state.served.iter().any(|served| {
+            let line = served.line.first().map(|first| first.epoch);
+            served.volume == newest.volume && line.is_some() && line < first
+        })
+    },
+);
+
 /// A volume that was closed is opened again.
 pub const REOPENED: Reached = ("a volume that was closed is opened again", |_, state| {
     let all = state.store.superblocks.values();

@@ -40,6 +40,9 @@ pub enum Broken {
     /// Strays are looked for in later epochs than the own one, too, and removed without a fence
     /// check. Each of the two alone keeps a fenced writer from its successor's objects.
     RemovesNewer,
+    /// An epoch that the list does not name counts as one without objects: what is of the stream there
+    /// is not looked up.
+    StraysByListAlone,
     /// A log is replayed although others wrote to the volume since.
     ForeignLogReplayed,
     /// A log segment is used anew when its batch is answered, not when it is persisted.

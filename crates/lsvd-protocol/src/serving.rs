@@ -11,8 +11,8 @@ use crate::model::{Action, Process, Protocol, State};
 use crate::rules::Broken;
 use crate::search::End;
 use crate::store::{
-    Batch, Change, CheckpointName, CheckpointObject, DataObject, EpochEnd, KeptCheckpoint, Line,
-    Object, OpeningId, Removable, Superblock,
+    Batch, Change, CheckpointName, CheckpointObject, DataName, DataObject, KeptCheckpoint, Line,
+    Object, OpeningId, Removable, Store, Superblock,
 };
 
 /// Checkpoints that are kept.
@@ -45,6 +45,8 @@ pub struct Serving {
     pub next_checkpoint: u8,
     /// Checkpoints that may be there.
     pub present: BTreeSet<CheckpointName>,
+    /// Data objects that are there and are of no stream.
+    pub strays: BTreeSet<DataName>,
     /// Whether those of earlier epochs are among them.
     pub is_listed: bool,
 }
@@ -81,6 +83,7 @@ impl Serving {
             making: Making::Nothing,
             next_checkpoint: 0,
             present: BTreeSet::new(),
+            strays: BTreeSet::new(),
             is_listed: false,
         }
     }
@@ -188,21 +191,33 @@ impl Serving {
         }
         let checkpoints = self.present.difference(&needed).copied();
         let mut unneeded: Vec<_> = checkpoints.map(Removable::Checkpoint).collect();
-        let all = model.broken == Broken::RemovesNewer;
-        let names = state.store.data.keys().copied();
-        let names = names.filter(|name| name.0 < self.epoch || all);
-        let strays = names.filter(|name| is_stray(&self.own.epochs, *name));
-        unneeded.extend(strays.map(Removable::Data));
+        unneeded.extend(self.strays.iter().copied().map(Removable::Data));
         unneeded
     }
-}
 
-/// Whether a data object is certainly of no stream.
-fn is_stray(ends: &[EpochEnd], (epoch, sequence): (u8, u8)) -> bool {
-    let is_reached = ends.first().is_some_and(|first| first.epoch <= epoch);
-    match ends.iter().find(|end| end.epoch == epoch) {
-        Some(end) => end.objects.is_some_and(|objects| sequence >= objects),
-        None => is_reached,
+    /// Notes what earlier openings of the volume left in the store.
+    fn note_listed(&mut self, store: &Store, broken: Broken) {
+        let epochs = self.own.first_epoch..self.epoch;
+        let checkpoints = store.checkpoints.keys().copied();
+        let checkpoints = checkpoints.filter(|name| epochs.contains(&name.0));
+        self.present.extend(checkpoints);
+        let is_newer = |epoch: u8| epoch >= self.epoch && broken == Broken::RemovesNewer;
+        let data = store.data.keys().copied();
+        let data = data.filter(|name| epochs.contains(&name.0) || is_newer(name.0));
+        let strays = data.filter(|name| self.is_stray(*name, broken));
+        self.strays = strays.collect();
+        self.is_listed = true;
+    }
+
+    /// Whether a data object is certainly of no stream. The line has all of the stream, also of epochs
+    /// that have left the list; where the list knows the end of an epoch both must say so.
+    fn is_stray(&self, name: DataName, broken: Broken) -> bool {
+        let (epoch, sequence) = name;
+        let end = self.own.epochs.iter().find(|end| end.epoch == epoch);
+        let is_behind = end.is_none_or(|end| end.objects.is_some_and(|end| sequence >= end));
+        let mut line = self.line.iter();
+        let is_in_line = line.any(|batch| batch.name() == name);
+        is_behind && (!is_in_line || broken == Broken::StraysByListAlone)
     }
 }
 
@@ -384,7 +399,16 @@ impl Protocol {
         kept.push(new);
         kept.drain(..kept.len().saturating_sub(CHECKPOINTS_KEPT));
         let named = kept.clone();
-        let draft = serving.advance(Change::Checkpoint, |next| next.checkpoints = named);
+        let epochs_kept = self.bounds.epochs_kept;
+        let draft = serving.advance(Change::Checkpoint, |next| {
+            // The stream is walked from the older one on.
+            if let [older, _newest] = named[..]
+                && next.epochs.len() > epochs_kept
+            {
+                next.epochs.retain(|end| end.epoch >= older.cut.epoch);
+            }
+            next.checkpoints = named;
+        });
         serving.making = Making::Naming;
         let serving = serving.clone();
         if self.broken == Broken::RemovesBeforeNamed {
@@ -420,16 +444,12 @@ impl Protocol {
 
     /// Finds what is to be removed, with a list of the store at the first time.
     fn find_unneeded(&self, state: &mut State, host: usize) {
-        let listed: Vec<_> = state.store.checkpoints.keys().copied().collect();
-        let Some(serving) = serving(state, host) else {
+        let State { hosts, store, .. } = state;
+        let Process::Serving(serving) = &mut hosts[host].process else {
             return;
         };
         if !serving.is_listed {
-            let epoch = serving.epoch;
-            serving
-                .present
-                .extend(listed.into_iter().filter(|name| name.0 < epoch));
-            serving.is_listed = true;
+            serving.note_listed(store, self.broken);
         }
         let known = serving.clone();
         let unneeded = known.unneeded(state, &known.own.checkpoints, self);
@@ -456,8 +476,11 @@ impl Protocol {
         };
         let id = serving.id;
         for name in unneeded {
-            if let Removable::Checkpoint(name) = name {
-                self::serving(state, host)?.present.remove(&name);
+            let serving = self::serving(state, host)?;
+            match name {
+                Removable::Checkpoint(name) => drop(serving.present.remove(&name)),
+                Removable::Data(name) => drop(serving.strays.remove(&name)),
+                Removable::Superblock(_) => {}
             }
             state.send_delete(id, name);
         }

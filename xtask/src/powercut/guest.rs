@@ -308,14 +308,28 @@ pub(crate) struct Losses {
     /// Cuts with something unflushed in the disk's cache.
     unflushed: u64,
     units: u64,
-    pub(super) lost: u64,
+    lost: u64,
     again: u64,
     stillborn: u64,
 }
 
+/// Cuts below which a run that lost nothing may have been lucky.
+const ROUNDS_THAT_LOSE: u64 = 10;
+
 impl Losses {
+    /// Cuts after which everything is there, also what nobody flushed, prove nothing: whether syncs
+    /// are left out shows only where what was not synced is lost.
+    pub(crate) fn refuse_none(&self, rounds: u64) -> Outcome {
+        if self.lost == 0 && rounds >= ROUNDS_THAT_LOSE {
+            return Err(format!(
+                "the run proves nothing: no cut in {rounds} rounds lost anything at the disk"
+            ));
+        }
+        Ok(())
+    }
+
     /// Takes `power lost: 3 of 8 unflushed units lost (...)` in, and nothing else.
-    fn add_line(&mut self, line: &str) {
+    pub(crate) fn add_line(&mut self, line: &str) {
         let mut words = line
             .strip_prefix("power lost: ")
             .unwrap_or_default()
@@ -358,6 +372,17 @@ impl fmt::Display for Losses {
 #[cfg(test)]
 mod tests {
     use super::Losses;
+
+    #[test]
+    fn many_cuts_that_lost_nothing_prove_nothing() {
+        let mut losses = Losses::default();
+        losses.add_line("power lost: 0 of 8 unflushed units lost (None)");
+        losses.refuse_none(9).unwrap();
+        let refused = losses.refuse_none(10).unwrap_err();
+        assert!(refused.contains("proves nothing"), "{refused}");
+        losses.add_line("power lost: 1 of 8 unflushed units lost (None)");
+        losses.refuse_none(10).unwrap();
+    }
 
     #[test]
     fn only_losses_are_counted() {

@@ -65,9 +65,6 @@ pub(crate) struct Arguments {
     rest: Vec<String>,
 }
 
-/// Cuts below which a run that lost nothing may have been lucky.
-const ROUNDS_THAT_LOSE: u32 = 10;
-
 /// The share that every change gets: a few cuts, of the program as the tests have built it.
 pub(crate) fn share() -> Outcome {
     if let Some(reason) = packages::unavailable() {
@@ -132,11 +129,7 @@ pub(crate) fn run_all(arguments: &Arguments) -> Outcome {
         eprintln!("\npowercut: {total}\npowercut: {losses}");
         match &arguments.plant {
             Some(fault) => total.has_found(fault, outcome),
-            // Cuts after which everything is there, also what nobody flushed, would prove nothing.
-            None if losses.lost == 0 && arguments.rounds >= ROUNDS_THAT_LOSE => {
-                outcome.and(Err("no cut lost anything".to_owned()))
-            }
-            None => outcome,
+            None => outcome.and_then(|()| losses.refuse_none(total.rounds)),
         }
     })
 }

@@ -69,6 +69,7 @@ fn ends_well(
     model.tried.once(&(&state.store, which), || {
         let mut model = model.clone();
         model.bounds.deletions = usize::MAX;
+        model.bounds.removals = usize::MAX;
         let mut state = state.clone();
         state.network.clear();
         state.writers.clear();
@@ -88,15 +89,21 @@ fn delete_snapshot(model: &Pins, state: &mut State, place: Place) -> Option<u8> 
     model.open(state, place)?;
     let id = state.ids;
     for step in [Step::Look, Step::Mark, Step::Look, Step::Settle] {
-        let mut actions = Vec::new();
-        model.writer_actions(state, &state.writer(id)?.clone(), &mut actions);
-        let action = Action::Work(id, step);
-        if actions.contains(&action) {
-            model.work(state, id, step)?;
-            arrive_all(model, state);
-        }
+        work_if_allowed(model, state, id, step)?;
     }
     Some(id)
+}
+
+/// Does a step that the writer's rules allow, and says whether they do.
+fn work_if_allowed(model: &Pins, state: &mut State, id: u8, step: Step) -> Option<bool> {
+    let mut actions = Vec::new();
+    model.writer_actions(state, &state.writer(id)?.clone(), &mut actions);
+    let is_allowed = actions.contains(&Action::Work(id, step));
+    if is_allowed {
+        model.work(state, id, step)?;
+        arrive_all(model, state);
+    }
+    Some(is_allowed)
 }
 
 fn snapshot_goes(model: &Pins, mut state: State) -> Option<bool> {
@@ -136,8 +143,9 @@ fn all_goes(model: &Pins, mut state: State) -> Option<bool> {
         if state.writer(id)?.own.snapshot.is_some() {
             return Some(false);
         }
-        model.work(&mut state, id, Step::Remove)?;
-        arrive_all(model, &mut state);
+        if !work_if_allowed(model, &mut state, id, Step::Remove)? {
+            return Some(false);
+        }
     }
     let mut volumes = state.store.volumes.iter();
     Some(volumes.all(|volume| volume.living().is_none()))

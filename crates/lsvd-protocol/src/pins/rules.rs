@@ -37,4 +37,6 @@ pub enum Broken {
     UnpinsBeforeTombstone,
     /// A removal looks for pins, and its tombstone follows a superblock that names a snapshot.
     TombstoneOverSnapshot,
+    /// A volume is not removed while a pin is in it, whoever's, although it has no snapshot any more.
+    RemovalAwaitsPins,
 }

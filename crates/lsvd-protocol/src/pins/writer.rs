@@ -124,7 +124,9 @@ impl Pins {
         push(Step::Unpin, !needless.is_empty());
         let found_none = writer.looked.as_ref().is_some_and(BTreeSet::is_empty);
         let may_over = self.broken == Broken::TombstoneOverSnapshot && found_none;
-        let may_remove = mark.is_none() || may_over;
+        let is_pinned = !state.store.volumes[writer.place].pins.is_empty();
+        let awaits = self.broken == Broken::RemovalAwaitsPins && is_pinned;
+        let may_remove = (mark.is_none() || may_over) && !awaits;
         push(Step::Remove, may_remove && used.removals < bounds.removals);
     }
 

@@ -21,6 +21,7 @@ const BOUNDS: Bounds = Bounds {
     disk_losses: 0,
     faults: 0,
     removals: 0,
+    epochs_kept: usize::MAX,
 };
 
 const THREE_OPENINGS: Bounds = Bounds {
@@ -141,6 +142,20 @@ fn a_stalled_writer_that_removes_what_is_newer_takes_what_was_persisted() {
         ..BOUNDS
     };
     breaks(Broken::RemovesNewer, bounds, NEEDED_IS_THERE);
+}
+
+/// Two writers, each with a checkpoint of its own, so that the first one's epoch leaves the list; the
+/// third lists the store.
+#[test]
+fn an_epoch_that_left_the_list_has_objects_of_the_stream() {
+    let bounds = Bounds {
+        hosts: 1,
+        batches: 4,
+        checkpoints: 3,
+        epochs_kept: 1,
+        ..THREE_OPENINGS
+    };
+    breaks(Broken::StraysByListAlone, bounds, NEEDED_IS_THERE);
 }
 
 #[test]

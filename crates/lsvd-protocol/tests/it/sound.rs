@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use lsvd_protocol::model::{Bounds, Protocol};
 use lsvd_protocol::properties::{
-    BATCHES_GIVEN_UP, CLAIM_BEHIND_CHECKPOINT, LOG_REPLAYED, MADE_AGAIN, OVERTAKEN_MISSES, REMOVES,
-    REOPENED, Reached, SECOND_PERSISTS, STRAY, TWO_AT_WORK,
+    BATCHES_GIVEN_UP, CLAIM_BEHIND_CHECKPOINT, LEFT_THE_LIST, LOG_REPLAYED, MADE_AGAIN,
+    OVERTAKEN_MISSES, REMOVES, REMOVES_UNLISTED, REOPENED, Reached, SECOND_PERSISTS, STRAY,
+    TWO_AT_WORK,
 };
 use lsvd_protocol::rules::Broken;
 use stateright::{Checker, Model};
@@ -22,6 +23,7 @@ const SMALL: Bounds = Bounds {
     disk_losses: 0,
     faults: 0,
     removals: 0,
+    epochs_kept: usize::MAX,
 };
 
 /// Goes through all states within the bounds.
@@ -104,7 +106,13 @@ fn checkpoints_are_made_while_another_takes_over() {
         crashes: 1,
         ..SMALL
     };
-    let reached = &[CLAIM_BEHIND_CHECKPOINT, REMOVES, REOPENED, LOG_REPLAYED];
+    let reached = &[
+        CLAIM_BEHIND_CHECKPOINT,
+        REMOVES,
+        REMOVES_UNLISTED,
+        REOPENED,
+        LOG_REPLAYED,
+    ];
     sound("checkpoints", bounds, reached);
 }
 
@@ -119,6 +127,20 @@ const THREE_CHECKPOINTS: Bounds = Bounds {
     checkpoints: 3,
     ..SMALL
 };
+
+/// What the list does not name any more is known by the line alone, which a third writer goes by.
+#[test]
+fn epochs_of_the_stream_leave_the_list() {
+    let bounds = Bounds {
+        hosts: 1,
+        batches: 4,
+        checkpoints: 3,
+        epochs_kept: 1,
+        ..SMALL
+    };
+    let reached = &[LEFT_THE_LIST, REMOVES, REOPENED];
+    sound("shortened lists", bounds, reached);
+}
 
 #[test]
 fn a_volume_is_removed_and_made_again() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lsvd_protocol::pins::Bounds;
-use lsvd_protocol::pins::properties::{CLONE_IS_PINNED, CLONE_READS, SNAPSHOT_GOES};
+use lsvd_protocol::pins::properties::{ALL_GOES, CLONE_IS_PINNED, CLONE_READS, SNAPSHOT_GOES};
 use lsvd_protocol::pins::rules::Broken;
 
 use stateright::{Checker, HasDiscoveries, Model};
@@ -148,4 +148,17 @@ fn a_tombstone_over_a_snapshot_misses_a_pin() {
         ..SMALL
     };
     breaks(Broken::TombstoneOverSnapshot, bounds, CLONE_READS);
+}
+
+/// A pin that arrives when the snapshot is gone is in nobody's way: whom it is of looks again, and
+/// finds no base. Nothing takes it away any more but the volume's removal. All other properties hold
+/// in all states.
+#[test]
+fn a_removal_that_waits_for_pins_waits_for_ever() {
+    let broken = Broken::RemovalAwaitsPins;
+    breaks(broken, SMALL, ALL_GOES);
+    let checker = model(SMALL, broken, &[]).checker();
+    let discoveries = checker.threads(2).spawn_bfs().join().discoveries();
+    let failing: Vec<_> = discoveries.into_keys().collect();
+    assert_eq!(failing, [ALL_GOES]);
 }

@@ -1,12 +1,13 @@
-//! The batcher: the open batch, its entry list, and the sealed batches that wait for upload.
+//! The batcher: when a batch is opened and sealed, and the sealed batches that wait for upload.
 
 use std::collections::VecDeque;
 
 use futures_util::future::{Either, select};
 
+use super::open_batch::{NewEntry, OpenBatch};
 use super::slice::{BatchSlice, Recorded};
-use super::{Batch, BufferPool, PooledBuffer, Region};
-use crate::bytes::entry::{Entry, EntryKind};
+use super::slot::Slot;
+use super::{Batch, BufferPool, PooledBuffer};
 use crate::bytes::log::RecordBounds;
 use crate::state::durable::StreamPoint;
 use crate::state::extent_map::CutCount;
@@ -15,11 +16,11 @@ use crate::state::object_table::ObjectTable;
 use crate::state::progress::Progress;
 use crate::state::segments::{Segment, SegmentPool};
 use crate::state::uploads::{SealedBatch, UploadQueue};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::AtomicU32;
 use crate::sync::{Arc, Mutex, Signal};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::name::{Epoch, ObjectId, VolumeUuid};
-use crate::words::units::{DataOffset, LbaRange, Location};
+use crate::words::units::LbaRange;
 
 /// Who writes the batches: goes into every object.
 #[derive(Clone, Copy, Debug)]
@@ -82,25 +83,6 @@ struct State {
     closed: bool,
     /// Why nothing is accepted any more, if that is so.
     failed: Option<Error>,
-}
-
-#[derive(Debug)]
-struct OpenBatch {
-    batch: Arc<Batch>,
-    entries: Vec<Entry>,
-    /// What the log took of it already.
-    recorded: Recorded,
-}
-
-/// What is to be entered into the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewEntry {
-    /// A write, whose data takes room in the batch.
-    Write,
-    /// A discard.
-    Discard,
-    /// A write of zeroes.
-    WriteZeroes,
 }
 
 impl Batcher {
@@ -460,96 +442,5 @@ impl Batcher {
             Sink::Log(_) => state.sealed.push_back((open.batch, open.recorded)),
         }
         true
-    }
-}
-
-impl OpenBatch {
-    fn append(
-        &mut self,
-        range: LbaRange,
-        what: NewEntry,
-        cuts: CutCount,
-        entries_max: usize,
-        room: Option<&LogRoom>,
-    ) -> Option<Slot> {
-        if self.entries.len() >= entries_max {
-            return None;
-        }
-        if let Some(room) = room {
-            let sectors = match what {
-                NewEntry::Write => u32::try_from(range.sectors()).ok()?,
-                NewEntry::Discard | NewEntry::WriteZeroes => 0,
-            };
-            let entries = self.entries.len() + 1 - self.recorded.entries as usize;
-            let sectors = self.batch.buffer.used() - self.recorded.sectors + sectors;
-            let end = u64::from(self.recorded.position)
-                + room.bounds.record_max(entries, sectors)
-                + room.bounds.end_max();
-            if end > u64::from(room.segment_bytes) {
-                return None;
-            }
-        }
-        let (kind, region) = match what {
-            NewEntry::Write => {
-                let region = self
-                    .batch
-                    .buffer
-                    .carve(u32::try_from(range.sectors()).ok()?)?;
-                (EntryKind::Write(region.offset()), Some(region))
-            }
-            NewEntry::Discard => (EntryKind::Discard, None),
-            NewEntry::WriteZeroes => (EntryKind::WriteZeroes, None),
-        };
-        self.entries.push(Entry { range, kind });
-        self.batch.writers.fetch_add(1, Ordering::SeqCst);
-        Some(Slot {
-            batch: Arc::clone(&self.batch),
-            region,
-            cuts,
-        })
-    }
-
-    fn is_full(&self, entries_max: usize) -> bool {
-        self.entries.len() >= entries_max || self.batch.buffer.is_full()
-    }
-}
-
-/// A place in a batch that is entered in its list and waits for its data.
-///
-/// The batch is not stored before the slot is gone, so it is held only for the time of a copy.
-#[derive(Debug)]
-pub struct Slot {
-    batch: Arc<Batch>,
-    region: Option<Region>,
-    cuts: CutCount,
-}
-
-impl Slot {
-    /// The cuts that were made before it, which the extent map asks for.
-    #[must_use]
-    pub const fn cuts(&self) -> CutCount {
-        self.cuts
-    }
-
-    /// Copies the data in; afterwards the location may be published in the extent map.
-    pub fn fill(mut self, data: &[u8]) -> Location {
-        let offset = match self.region.take() {
-            Some(region) => {
-                let offset = region.offset();
-                region.fill(data);
-                offset
-            }
-            None => DataOffset(0),
-        };
-        Location {
-            object: self.batch.slot,
-            offset,
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.batch.writer_done();
     }
 }

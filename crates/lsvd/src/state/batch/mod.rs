@@ -2,18 +2,22 @@
 
 mod batcher;
 mod buffer;
+mod open_batch;
 mod pool;
 mod slice;
+mod slot;
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use ::bytes::Bytes;
 
-pub use batcher::{Batcher, Identity, LogRoom, NewEntry, Sink, Slot};
+pub use batcher::{Batcher, Identity, LogRoom, Sink};
 pub use buffer::{Buffer, Region};
+pub use open_batch::NewEntry;
 pub use pool::{BufferPool, PooledBuffer};
 pub use slice::{BatchSlice, Recorded};
+pub use slot::Slot;
 
 use crate::bytes::block::{BLOCK_BYTES, CRC_BYTES, Place};
 use crate::bytes::data_object::DataHeader;
