@@ -111,6 +111,12 @@ struct World {
     counts: Arc<Mutex<Counts>>,
     /// Whether the last life did not come to work.
     died_opening: bool,
+    /// Whether the volume was closed, and nobody has served it since.
+    is_closed: bool,
+    /// Whether the last life was to end while it gave a new log the name of another.
+    was_renaming: bool,
+    /// Segments of the log that the last writer asked for.
+    segments: u64,
 }
 
 impl World {
@@ -135,6 +141,9 @@ impl World {
             wrong: Arc::default(),
             counts: Arc::default(),
             died_opening: false,
+            is_closed: false,
+            was_renaming: false,
+            segments: 5,
         }
     }
 

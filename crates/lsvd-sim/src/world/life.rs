@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::World;
 use super::hardware::{Condition, Flaws};
 use super::opening::Opening;
-use super::settings::index;
+use super::settings::{LogSize, index};
 use super::standing::Standing;
 use super::work::Parting;
 use crate::cloud::{Line, Mood};
@@ -32,6 +32,7 @@ pub(super) struct Process {
     pub(super) line: Line,
     pub(super) points: Points,
     pub(super) standing: Standing,
+    pub(super) log: LogSize,
     /// What is wrong with its disk.
     pub(super) flaws: Flaws,
     /// Whether it closes its volume where that is the only way to its end.
@@ -56,6 +57,7 @@ pub(super) struct Plan {
     /// How requests to the store fare while the volume is opened.
     pub(super) mood: Mood,
     pub(super) disk: Condition,
+    pub(super) log: LogSize,
 }
 
 /// What is left when a machine has crashed.
@@ -76,6 +78,7 @@ impl World {
         let parting = match self.open(machine, &process).await? {
             Opening::Served(volume, options) => {
                 self.died_opening = false;
+                self.is_closed = false;
                 self.check(machine, &volume)?;
                 let mood = self.draw_mood();
                 process.line.set_mood(mood);
@@ -88,12 +91,15 @@ impl World {
             Opening::Stalled => self.note_unopened(&process, Parting::TakenOver),
         };
         self.counts.lock().note(parting);
+        self.is_closed |= parting == Parting::Closed;
+        let is_renaming = process.log == LogSize::Other && parting == Parting::CrashedInOpening;
         if parting == Parting::TakenOver {
             self.ghost = Some(Ghost { machine, process });
             self.owner = None;
         } else {
             self.end_machine(machine, process);
         }
+        self.was_renaming = is_renaming;
         self.restart().await;
         Ok(())
     }
@@ -156,6 +162,7 @@ impl World {
             line,
             points,
             standing: Standing::default(),
+            log: plan.log,
             flaws,
             closes: matches!(plan.end, End::Point(last) if last.place == Place::MarkClosed),
         }
@@ -166,20 +173,42 @@ impl World {
             end: self.choose_end(),
             mood: self.draw_mood(),
             disk: Condition::Drawn,
+            log: match self.random.chance(50) {
+                true => LogSize::Same,
+                false => LogSize::Drawn,
+            },
         };
-        // Few lives have anything of no stream to remove.
-        if strays == 0 || self.random.chance(30) {
-            return plan;
+        if self.was_renaming {
+            // What it finds may not be there for good.
+            return Plan {
+                end: End::Steps(self.random.below(3000), Stop::End),
+                mood: Mood::GOOD,
+                disk: Condition::Sound,
+                log: LogSize::Same,
+            };
         }
+        // Few lives have anything of no stream to remove, or a log to make anew.
+        let (place, passes, log) = if strays > 0 && self.random.chance(70) {
+            (
+                Place::DeleteData,
+                self.random.below(strays as u64),
+                plan.log,
+            )
+        } else if self.is_closed && self.random.chance(30) {
+            (Place::RenameLog, 0, LogSize::Other)
+        } else {
+            return plan;
+        };
         let last = Last {
-            place: Place::DeleteData,
-            passes: self.random.below(strays as u64),
+            place,
+            passes,
             is_done: self.random.chance(50),
             stop: Stop::End,
         };
         Plan {
             end: End::Point(last),
             mood: Mood::GOOD,
+            log,
             ..plan
         }
     }
@@ -227,8 +256,14 @@ impl World {
 
     /// Ends a process, and whatever its machine loses with it.
     pub(super) fn end_machine(&mut self, machine: usize, process: Process) {
+        let drawn = self.random.below(16);
+        let drawn = match process.log {
+            LogSize::Other => 0,
+            LogSize::Same if self.was_renaming => 8 + drawn / 2,
+            LogSize::Same | LogSize::Drawn => drawn,
+        };
         self.end(machine, process);
-        let loss = match self.random.below(16) {
+        let loss = match drawn {
             0..8 => Loss::Process,
             8..15 => Loss::Power,
             _ => Loss::Disk,

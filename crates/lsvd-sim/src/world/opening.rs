@@ -68,7 +68,11 @@ impl World {
 
     async fn try_to_open(&mut self, machine: usize, process: &Process) -> Result<Opening, String> {
         let is_owner = self.owner == Some(machine);
-        let options = self.settings.open(&mut self.random, machine, !is_owner);
+        self.segments = process.log.segments(&mut self.random, self.segments);
+        let segments = self.segments;
+        let options = self
+            .settings
+            .open(&mut self.random, machine, !is_owner, segments);
         let has_log = !self.disks[machine].names().is_empty();
         if self.random.chance(40) {
             let pause = Duration::from_millis(self.random.below(100));

@@ -10,6 +10,7 @@ use super::census::Census;
 use super::hardware::Condition;
 use super::life::{End, Plan, Process};
 use super::opening::{Came, Opening};
+use super::settings::LogSize;
 use crate::cloud::{LATEST, Mood, Turn};
 
 /// Time in which whatever is still under way has arrived, and every list has caught up.
@@ -94,6 +95,7 @@ impl World {
             end: End::Quiet,
             mood: Mood::GOOD,
             disk: Condition::Sound,
+            log: LogSize::Drawn,
         };
         let process = self.start(machine, plan);
         let (volume, options) = match self.open(machine, &process).await? {

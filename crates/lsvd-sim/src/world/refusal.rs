@@ -4,6 +4,7 @@ use super::World;
 use super::hardware::Condition;
 use super::life::{End, Plan};
 use super::opening::Came;
+use super::settings::LogSize;
 use super::{Ending, Settings};
 use crate::cloud::{Breach, Mood};
 
@@ -34,13 +35,14 @@ impl World {
             end: End::Quiet,
             mood: Mood::GOOD,
             disk: Condition::Sound,
+            log: LogSize::Drawn,
         };
         let process = self.start(0, plan);
         let settings = Settings {
             unsafe_no_fencing: false,
             ..self.settings
         };
-        let options = settings.open(&mut self.random, 0, true);
+        let options = settings.open(&mut self.random, 0, true, self.segments);
         let opening = self.start_opening(0, &process, &options)?;
         match self.until(process.group, opening).await {
             Came::Done(Err(error)) if is_refusal(&error) => self.count_breach(Ending::Refused),

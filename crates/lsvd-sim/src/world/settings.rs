@@ -51,12 +51,15 @@ impl Settings {
         }
     }
 
-    /// How a volume is opened, the next time.
-    pub(super) fn open(&self, random: &mut Random, machine: usize, take_over: bool) -> OpenOptions {
+    /// How a volume is opened, the next time, with so many segments in its log.
+    pub(super) fn open(
+        &self,
+        random: &mut Random,
+        machine: usize,
+        take_over: bool,
+        segments: u64,
+    ) -> OpenOptions {
         let segment = self.object_bytes * 9 / 8 + (68 << 10);
-        // Often the same again: a new log is made where a closed volume is to have another size.
-        let usual = random.chance(50);
-        let segments = 5 + if usual { self.seed } else { random.bits() } % 12;
         OpenOptions {
             take_over,
             unsafe_no_fencing: self.unsafe_no_fencing,
@@ -79,6 +82,28 @@ impl Settings {
             },
             ..OpenOptions::new(format!("machine {machine}"))
         }
+    }
+}
+
+/// How long the log is to be that a writer asks for, beside what the one before asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogSize {
+    Drawn,
+    Same,
+    Other,
+}
+
+impl LogSize {
+    /// Segments, where there were so many before.
+    pub(super) fn segments(self, random: &mut Random, before: u64) -> u64 {
+        let fewest = 5;
+        let beyond = before.saturating_sub(fewest);
+        fewest
+            + match self {
+                Self::Drawn => random.below(12),
+                Self::Same => beyond,
+                Self::Other => (beyond + 1 + random.below(11)) % 12,
+            }
     }
 }
 

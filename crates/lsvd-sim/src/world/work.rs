@@ -62,9 +62,9 @@ impl World {
         let leaves = self.random.chance(15) && self.settings.contract.breach.is_none();
         let leaves = leaves.then(|| self.random.below(300));
         let stalls = self.random.chance(70);
-        let outlasts = self.ghost.is_some() && self.random.chance(40);
+        let outlasts = self.ghost.is_some() && self.random.chance(60);
         let sleeps = if outlasts {
-            self.random.below(14_000)
+            8_000 + self.random.below(6_000)
         } else {
             self.random.below(100)
         };
@@ -209,7 +209,7 @@ impl World {
             }
         }
         let mut parting = Parting::CrashedAtRest;
-        if process.closes || self.random.chance(12) {
+        if process.closes || self.random.chance(20) {
             let closing = client.volume.close_async();
             match self.until(process.group, closing).await {
                 Came::Done(Ok(())) => {
