@@ -112,10 +112,12 @@ impl Stream<'_> {
                 Some(last) => last.next().unwrap_or(persisted),
                 None => id_of(first, 0)?,
             };
-            let what = format!(
-                "it is missing, and {}, which is behind it, was persisted",
-                ObjectName::data(persisted)
-            );
+            let what = if persisted == missing {
+                "it is missing, and was persisted".to_owned()
+            } else {
+                let name = ObjectName::data(persisted);
+                format!("it is missing, and {name}, which is behind it, was persisted")
+            };
             return self.refuse_persisted(missing, &what).await;
         }
         let window = u64::from(self.window);
