@@ -130,7 +130,7 @@ pub(crate) struct Arguments {
     pub(super) no_trim: bool,
 
     /// Number that decides what is sent; printed, to be given again [default: a random one]
-    #[arg(long, value_name = "NUMBER", help_heading = "Workload")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed, help_heading = "Workload")]
     pub(super) seed: Option<u64>,
 
     /// Overwrite a disk that holds data
@@ -192,6 +192,19 @@ Examples:
   lsvd torture nbd://localhost:10809 --rounds 20 \\
       --power-cut 'kill -9 $(cat /tmp/guest.pid)' --restart /tmp/boot-guest
   lsvd torture nbd://localhost --json --seed 7";
+
+/// The largest seed: the report is to repeat it, and most readers of JSON keep no more of a number.
+pub(super) const SEED_MAX: u64 = (1 << 53) - 1;
+
+fn seed(text: &str) -> Result<u64, String> {
+    let seed: u64 = text.parse().map_err(|error| format!("{error}"))?;
+    if seed > SEED_MAX {
+        return Err(format!(
+            "a seed is at most {SEED_MAX}, so that every reader of the JSON report keeps all of it"
+        ));
+    }
+    Ok(seed)
+}
 
 /// What must be there after a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
