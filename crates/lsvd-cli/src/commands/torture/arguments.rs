@@ -166,6 +166,10 @@ nothing that was flushed, and recovers, not that it syncs. --power-cut is for a 
 the memory of the machine and the volatile cache of its disk away. Such a machine closes no
 connection, so nobody waits for its answers any longer, and its boot has more time.
 
+A server that lives on is refused. After --kill every connection must break within --timeout; an
+answer, an error and silence are none. After --power-cut silence will do, but no connection from
+before may answer once the server is back.
+
 --block runs at a moment of the load. --unblock runs later in the load or, in half of the rounds,
 only after the kill. The server may answer with errors meanwhile; what it answered counts.
 

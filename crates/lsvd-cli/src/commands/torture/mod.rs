@@ -10,6 +10,7 @@ mod end;
 mod history;
 mod hooks;
 mod load;
+mod old_connections;
 mod plan;
 mod report;
 mod rounds;

@@ -9,6 +9,7 @@ use super::arguments::Span;
 use super::end::End;
 use super::history::{Clock, History};
 use super::load::Load;
+use super::old_connections::{self, Questions};
 use super::plan::Plan;
 use super::report::Report;
 use super::stamp::{Content, SECTOR, Shows};
@@ -22,9 +23,6 @@ const KILL_AGAIN_WITHIN: Span = Span {
     most: Duration::from_millis(30),
 };
 
-/// How long a server may take to die behind the command that ends it.
-const DYING: Duration = Duration::from_secs(1);
-
 /// A run under way.
 pub(super) struct Torture<'a> {
     plan: Plan<'a>,
@@ -32,6 +30,8 @@ pub(super) struct Torture<'a> {
     abilities: Abilities,
     clock: Arc<Clock>,
     clients: Vec<Client>,
+    /// What the connections from before the last power cut are asked.
+    questions: Questions,
     /// Whether --block has taken something away that --unblock has not given back.
     blocked: bool,
     /// The last state known to be durable, and what was asked for since.
@@ -68,6 +68,7 @@ impl<'a> Torture<'a> {
             area,
             clock: Arc::new(Clock::new()),
             clients,
+            questions: Questions::default(),
             blocked: false,
             base,
             history: History::default(),
@@ -112,6 +113,8 @@ impl<'a> Torture<'a> {
             .read(&self.clients, self.plan.seed, self.area.sectors)
             .await?;
         self.report.times().read += reading.elapsed();
+        let answers = self.questions.refuse_answers().await;
+        answers.map_err(|why| self.lives_on(&why))?;
         let judging = Instant::now();
         let verdict = judge(&self.history, (&self.base, &found), self.plan.expect);
         self.report.times().judge += judging.elapsed();
@@ -146,10 +149,11 @@ impl<'a> Torture<'a> {
             kill.run((seed, round), self.plan.timeout()).await?;
         }
         self.unblock(round).await?;
+        let deadline = tokio::time::Instant::now() + self.plan.timeout();
         let record = load
             .end(self.plan.end.patience(self.plan.timeout()))
             .await?;
-        self.refuse_a_server_that_lives().await?;
+        self.wait_for_end(deadline).await?;
         for change in &record.changes {
             self.history.add(*change, self.plan.atomic);
         }
@@ -161,25 +165,25 @@ impl<'a> Torture<'a> {
         Ok(())
     }
 
-    /// A verdict on a server that nothing ended proves nothing.
-    async fn refuse_a_server_that_lives(&self) -> Result<(), Failure> {
-        let (Some(kill), Some(client)) = (&self.plan.kill, self.clients.first()) else {
+    /// Bytes of the shortest read.
+    fn shortest(&self) -> u32 {
+        u32::try_from(self.area.grain * SECTOR).unwrap_or(u32::MAX)
+    }
+
+    /// Waits until nothing is left of the server that --kill or --power-cut is to have ended.
+    async fn wait_for_end(&self, deadline: tokio::time::Instant) -> Result<(), Failure> {
+        if self.plan.kill.is_none() {
             return Ok(());
-        };
-        let sector = u32::try_from(self.area.grain * SECTOR).unwrap_or(u32::MAX);
-        let asking = Instant::now();
-        // What it had read already it may answer while it dies.
-        while let Ok(Ok(_)) = tokio::time::timeout(DYING, client.read(0, sector)).await {
-            if asking.elapsed() >= DYING {
-                return Err(Failure::failed(format!(
-                    "{} did not end the server at {}: a connection from before still answers; have it \
-                     end the server",
-                    kill.option, self.plan.server.uri
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(())
+        old_connections::wait_for_end(&self.clients, self.shortest(), self.plan.end, deadline)
+            .await
+            .map_err(|why| self.lives_on(&why))
+    }
+
+    fn lives_on(&self, why: &Failure) -> Failure {
+        let option = self.plan.kill.as_ref().map_or("--kill", |kill| kill.option);
+        let uri = &self.plan.server.uri;
+        Failure::failed(format!("{option} did not end the server at {uri}: {why}"))
     }
 
     /// Lets the load run for as long as the seed has it. Meanwhile --block takes away what --unblock
@@ -233,8 +237,12 @@ impl<'a> Torture<'a> {
         let (seed, timeout) = (self.plan.seed, self.plan.timeout());
         let again = rng.u8(..100) < self.plan.arguments.kill_again;
         let wait = KILL_AGAIN_WITHIN.draw(rng);
-        // The old connections must not be what is asked: their server may live on.
-        self.clients.clear();
+        // The old connections must not be what is read from: their server may live on.
+        let mut old_clients = std::mem::take(&mut self.clients);
+        if self.plan.end != End::PowerCut {
+            // A server that ends in order may wait for its clients to go.
+            old_clients.clear();
+        }
         if let Some(restart) = restart {
             restart.run((seed, round), timeout).await?;
             if let (true, Some(kill)) = (again, kill) {
@@ -244,6 +252,7 @@ impl<'a> Torture<'a> {
             }
         }
         self.clients = self.plan.server.connect().await?;
+        self.questions.ask(old_clients, self.shortest());
         self.report.times().restart += restarting.elapsed();
         Ok(())
     }

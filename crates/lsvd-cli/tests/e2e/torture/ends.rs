@@ -2,8 +2,95 @@
 
 use std::time::{Duration, Instant};
 
-use super::Victim;
+use super::{DISK, Victim, qemu_nbd};
 use crate::harness::{Ended, lsvd};
+
+/// A server that answers, and not before its delay is over.
+fn slow(socket: &str, _: &str) -> String {
+    format!("nbdkit -f -U {socket} --filter=delay memory {DISK} rdelay=1500ms")
+}
+
+fn memory(socket: &str, _: &str) -> String {
+    format!("nbdkit -f -U {socket} memory {DISK}")
+}
+
+/// A server that answers each read with an error as long as a file `errors` is there.
+fn failing(socket: &str, disk: &str) -> String {
+    format!(
+        "nbdkit -f -U {socket} --filter=error memory {DISK} error-pread-rate=100% \
+         error-file={disk}.errors"
+    )
+}
+
+/// Commands after which the server lives on: it is slow, or silent for a time, or has errors.
+fn end_nothing(option: &'static str) -> [(Victim, [String; 4]); 3] {
+    let commands =
+        |kill: String, restart: String| [option.to_owned(), kill, "--restart".to_owned(), restart];
+    let answers_late = Victim::start(slow);
+    let is_silent = Victim::start(memory);
+    let has_errors = Victim::start(failing);
+    let pid = is_silent.path("pid").display().to_string();
+    let errors = has_errors.path("disk.errors").display().to_string();
+    [
+        (answers_late, commands("true".to_owned(), "true".to_owned())),
+        (
+            is_silent,
+            commands(
+                format!("kill -STOP $(cat {pid})"),
+                format!("kill -CONT $(cat {pid})"),
+            ),
+        ),
+        (
+            has_errors,
+            commands(format!("touch {errors}"), format!("rm {errors}")),
+        ),
+    ]
+}
+
+#[test]
+fn only_a_broken_connection_is_the_end_of_a_killed_server() {
+    for (victim, hooks) in end_nothing("--kill") {
+        let hooks = hooks.each_ref().map(String::as_str);
+        let more = ["--timeout", "4s", "--no-trim", "--rounds", "2"];
+        let ended = victim.load(&[&hooks, &more[..]].concat()).assert_code(1);
+        assert!(ended.stderr.contains("did not end the server"), "{ended}");
+        assert_eq!(ended.json()["rounds"], 0, "{ended}");
+    }
+}
+
+/// A machine without power is silent; one that answers on a connection from before never lost it.
+#[test]
+fn a_connection_that_outlives_a_power_cut_is_found() {
+    for (victim, hooks) in end_nothing("--power-cut") {
+        let hooks = hooks.each_ref().map(String::as_str);
+        let more = ["--timeout", "4s", "--no-trim", "--rounds", "2"];
+        let ended = victim.load(&[&hooks, &more[..]].concat()).assert_code(1);
+        assert!(ended.stderr.contains("did not end the server"), "{ended}");
+        assert_eq!(ended.json()["rounds"], 0, "{ended}");
+    }
+}
+
+/// The command of the kill asks for an orderly end and does not wait for it.
+#[test]
+fn a_server_may_answer_for_a_while_before_it_ends() {
+    let victim = Victim::start(qemu_nbd);
+    let path = |name: &str| victim.path(name).display().to_string();
+    let kill = format!(
+        "( sleep 2; sh {} ) > {} 2>&1 &",
+        path("kill"),
+        path("log.kill")
+    );
+    let restart = format!(
+        "while [ -e {} ]; do sleep 0.01; done; sh {}",
+        path("pid"),
+        path("start")
+    );
+    for option in ["--kill", "--power-cut"] {
+        let hooks = [option, &kill, "--restart", &restart, "--atomic", "512"];
+        let ended = victim.load(&hooks).assert_code(0);
+        assert_eq!(ended.json()["rounds"], 1, "{ended}");
+    }
+}
 
 /// The old process never closes its connections, as a machine without power does not.
 #[test]
