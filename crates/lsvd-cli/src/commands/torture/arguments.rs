@@ -177,7 +177,10 @@ The seed decides what each connection sends and when the commands come; how fast
 it does not, so the same seed is the same load and not the same run. The commands find the round in
 LSVD_TORTURE_ROUND and the seed in LSVD_TORTURE_SEED.
 
-Exit code 0: every state was right. 1: one was not, or the server did not come back.
+SIGINT and SIGTERM end the run: what is blocked is given back, and the rounds before are reported.
+
+Exit code 0: every state was right. 1: one was not, no write was answered or flushed, the server did
+not end or did not come back, or a signal ended the run.
 
 Examples:
   # A server of another project, killed a hundred times

@@ -8,6 +8,7 @@ use lsvd_nbd::client::Client;
 use super::arguments::Span;
 use super::end::End;
 use super::history::{Clock, History};
+use super::hooks::Commands;
 use super::load::Load;
 use super::old_connections::{self, Questions};
 use super::plan::Plan;
@@ -16,12 +17,16 @@ use super::stamp::{Content, SECTOR, Shows};
 use super::verdict::{Expect, Verdict, judge};
 use super::workload::{self, Abilities, Area, Workload};
 use crate::failure::Failure;
+use crate::signals::Signals;
 
 /// The longest that a second kill waits: most servers are still opening then.
 const KILL_AGAIN_WITHIN: Span = Span {
     least: Duration::ZERO,
     most: Duration::from_millis(30),
 };
+
+/// How long a server may take to hear that its clients go.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A run under way.
 pub(super) struct Torture<'a> {
@@ -32,6 +37,7 @@ pub(super) struct Torture<'a> {
     clients: Vec<Client>,
     /// What the connections from before the last power cut are asked.
     questions: Questions,
+    commands: Commands,
     /// Whether --block has taken something away that --unblock has not given back.
     blocked: bool,
     /// The last state known to be durable, and what was asked for since.
@@ -69,6 +75,7 @@ impl<'a> Torture<'a> {
             clock: Arc::new(Clock::new()),
             clients,
             questions: Questions::default(),
+            commands: Commands::default(),
             blocked: false,
             base,
             history: History::default(),
@@ -78,23 +85,38 @@ impl<'a> Torture<'a> {
         Ok(this)
     }
 
-    pub(super) async fn run(mut self) -> Report {
+    /// Runs to the end, or to a signal; a second one is not to wait for any command.
+    pub(super) async fn run(mut self, mut signals: Signals) -> Report {
         for round in 1..=self.plan.arguments.rounds {
-            match self.round(round).await {
+            let outcome = tokio::select! {
+                biased;
+                () = signals.next() => Err(Failure::failed("a signal ended the run")),
+                outcome = self.round(round) => outcome,
+            };
+            match outcome {
                 Ok(verdict) if verdict.is_right() || self.plan.arguments.keep_going => {}
                 Ok(_) => break,
                 Err(failure) => {
                     self.report.end_early(round, &failure);
-                    self.give_back(round).await;
+                    tokio::select! {
+                        () = self.give_back(round) => {}
+                        () = signals.next() => {
+                            tracing::warn!("a second signal: what --block took away may stay away");
+                        }
+                    }
                     break;
                 }
             }
         }
+        // All is said; a server that is gone by now, or takes no more requests, has been heard.
+        drop(tokio::time::timeout(PARTING, self.disconnect()).await);
+        self.report
+    }
+
+    async fn disconnect(&self) {
         for client in &self.clients {
-            // All is said; a server that is gone by now has been heard.
             drop(client.disconnect().await);
         }
-        self.report
     }
 
     async fn round(&mut self, round: u32) -> Result<Verdict, Failure> {
@@ -146,7 +168,8 @@ impl<'a> Torture<'a> {
         self.report.times().load += loading.elapsed();
         let killing = Instant::now();
         if let Some(kill) = &self.plan.kill {
-            kill.run((seed, round), self.plan.timeout()).await?;
+            let timeout = self.plan.timeout();
+            self.commands.run(kill, (seed, round), timeout).await?;
         }
         self.unblock(round).await?;
         let deadline = tokio::time::Instant::now() + self.plan.timeout();
@@ -202,7 +225,8 @@ impl<'a> Torture<'a> {
         self.blocked = true;
         self.report.count_blocked();
         let when = (self.plan.seed, round);
-        blocking.block.run(when, self.plan.timeout()).await?;
+        let timeout = self.plan.timeout();
+        self.commands.run(&blocking.block, when, timeout).await?;
         tokio::time::sleep(end - begin).await;
         if !outlasts {
             self.unblock(round).await?;
@@ -214,14 +238,18 @@ impl<'a> Torture<'a> {
     async fn unblock(&mut self, round: u32) -> Result<(), Failure> {
         if let (true, Some(blocking)) = (self.blocked, &self.plan.blocking) {
             let when = (self.plan.seed, round);
-            blocking.unblock.run(when, self.plan.timeout()).await?;
+            let timeout = self.plan.timeout();
+            let unblock = &blocking.unblock;
+            self.commands.run(unblock, when, timeout).await?;
             self.blocked = false;
         }
         Ok(())
     }
 
-    /// Nothing stays away because a run ended before its time.
+    /// Nothing stays away because a run ended before its time. What a signal came into the middle of
+    /// ends first: it could take away behind what is given back.
     async fn give_back(&mut self, round: u32) {
+        self.commands.finish().await;
         if let Err(error) = self.unblock(round).await {
             tracing::warn!("{error}");
         }
@@ -244,11 +272,12 @@ impl<'a> Torture<'a> {
             old_clients.clear();
         }
         if let Some(restart) = restart {
-            restart.run((seed, round), timeout).await?;
+            let commands = &mut self.commands;
+            commands.run(restart, (seed, round), timeout).await?;
             if let (true, Some(kill)) = (again, kill) {
                 tokio::time::sleep(wait).await;
-                kill.run((seed, round), timeout).await?;
-                restart.run((seed, round), timeout).await?;
+                commands.run(kill, (seed, round), timeout).await?;
+                commands.run(restart, (seed, round), timeout).await?;
             }
         }
         self.clients = self.plan.server.connect().await?;

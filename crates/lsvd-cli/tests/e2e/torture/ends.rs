@@ -1,9 +1,10 @@
 //! How the judge tells that a server has ended, and how a run of the judge ends itself.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use super::{DISK, Victim, qemu_nbd};
-use crate::harness::{Ended, lsvd};
+use crate::harness::{Ended, client, lsvd};
 
 /// A server that answers, and not before its delay is over.
 fn slow(socket: &str, _: &str) -> String {
@@ -87,8 +88,10 @@ fn a_server_may_answer_for_a_while_before_it_ends() {
     );
     for option in ["--kill", "--power-cut"] {
         let hooks = [option, &kill, "--restart", &restart, "--atomic", "512"];
-        let ended = victim.load(&hooks).assert_code(0);
-        assert_eq!(ended.json()["rounds"], 1, "{ended}");
+        // One short load may end before anything is flushed.
+        let more = ["--expect", "prefix", "--rounds", "2"];
+        let ended = victim.load(&[&hooks[..], &more].concat()).assert_code(0);
+        assert_eq!(ended.json()["rounds"], 2, "{ended}");
     }
 }
 
@@ -151,4 +154,54 @@ fn a_run_that_proves_nothing_is_not_right() {
     torture.args(["torture", &victim.uri(), "--load", "50ms"]);
     let ended = Ended::run(&mut torture).assert_code(1);
     assert!(!ended.stdout.contains("right"), "{ended}");
+}
+
+/// A signal ends a run as a failure does: what was taken away is given back, what was seen is told.
+#[test]
+fn a_run_that_is_interrupted_gives_back_what_it_blocked() {
+    let victim = Victim::start(qemu_nbd);
+    let flag = victim.path("blocked").display().to_string();
+    let unblock = format!("rm {flag}");
+    let in_the_third = "[ $LSVD_TORTURE_ROUND -lt 3 ] ||";
+    for block in [
+        format!("touch {flag}; {in_the_third} kill -INT $PPID"),
+        format!("touch {flag}; {in_the_third} kill -TERM $PPID"),
+        // What it is in the middle of it may end.
+        format!("{in_the_third} kill -INT $PPID; sleep 0.5; touch {flag}"),
+    ] {
+        let hooks = ["--block", &block, "--unblock", &unblock, "--rounds", "100"];
+        let ended = victim.load(&hooks).assert_code(1);
+        assert!(!fs::exists(&flag).unwrap(), "{ended}");
+        assert!(ended.stderr.contains("a signal ended the run"), "{ended}");
+        let report = ended.json();
+        assert_eq!(report["rounds"], 2, "{ended}");
+        assert_eq!(report["right"], false, "{ended}");
+    }
+}
+
+/// Who does not want to wait for a command says so a second time.
+#[test]
+fn a_second_signal_ends_the_command_under_way() {
+    let victim = Victim::start(qemu_nbd);
+    let sleeper = victim.path("sleeper").display().to_string();
+    let kill =
+        format!("echo $$ > {sleeper}; kill -INT $PPID; sleep 0.5; kill -INT $PPID; exec sleep 500");
+    let started = Instant::now();
+    let ended = victim.load(&["--kill", &kill]).assert_code(1);
+    assert!(started.elapsed() < Duration::from_secs(30), "{ended}");
+    let report = ended.json();
+    assert_eq!(report["rounds"], 0, "{ended}");
+    let sleeper = fs::read_to_string(&sleeper).unwrap();
+    let alive = format!("kill -0 {} 2> /dev/null", sleeper.trim());
+    let gone = || {
+        !client("sh")
+            .args(["-c", &alive])
+            .status()
+            .unwrap()
+            .success()
+    };
+    while !gone() && started.elapsed() < Duration::from_secs(40) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(gone(), "{ended}");
 }
