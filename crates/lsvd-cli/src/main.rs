@@ -10,6 +10,7 @@ mod device;
 mod failure;
 mod log;
 mod machine;
+mod signals;
 mod values;
 
 use std::process::ExitCode;

@@ -4,7 +4,6 @@ mod close;
 mod endpoint;
 mod open;
 mod risk;
-mod signals;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,10 +23,10 @@ use crate::control::protocol::VolumeStatus;
 use crate::control::server::ControlServer;
 use crate::device::VolumeDevice;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::values::HostPort;
 use endpoint::Endpoint;
 use open::{Kind, Opened, Plan};
-use signals::Signals;
 
 /// Serve a volume to NBD clients until SIGTERM or SIGINT
 #[derive(Debug, Args)]

@@ -1,9 +1,10 @@
 //! `lsvd torture` before servers that keep their word and servers that lie in one way each.
 
+mod ends;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -329,26 +330,6 @@ fn a_volatile_cache_is_right_for_a_disk_and_no_prefix() {
     assert!(faults(&ended, "flushed_writes_lost") > 0, "{ended}");
 }
 
-/// The old process never closes its connections, as a machine without power does not.
-#[test]
-fn nobody_waits_for_a_machine_without_power() {
-    let victim = Victim::start(|socket, disk| format!("nbdkit -f -U {socket} file {disk}"));
-    let path = |name: &str| victim.path(name).display().to_string();
-    let cut = format!("kill -STOP $(cat {})", path("pid"));
-    let boot = format!("sh {} && sh {}", path("kill"), path("start"));
-    let hooks = ["--power-cut", &cut, "--restart", &boot];
-    let more = ["--rounds", "3", "--expect", "disk", "--no-trim"];
-    let started = Instant::now();
-    let ended = victim.load(&[&hooks, &more[..]].concat()).assert_code(0);
-    assert!(started.elapsed() < Duration::from_secs(50), "{ended}");
-    let report = ended.json();
-    assert_eq!(report["ended_by"], "power cut", "{ended}");
-    assert!(
-        report["writes"]["unanswered"].as_u64().unwrap() > 0,
-        "{ended}"
-    );
-}
-
 /// What stands before a machine that boots takes connections and lets them hang.
 #[test]
 fn a_handshake_that_hangs_is_tried_anew() {
@@ -492,26 +473,4 @@ fn what_goes_wrong_with_the_commands_is_told() {
     // What was seen before is told all the same.
     assert_eq!(ended.json()["right"], false, "{ended}");
     assert_eq!(ended.json()["rounds"], 0, "{ended}");
-}
-
-/// A run that ends nothing, or flushes nothing, proves nothing.
-#[test]
-fn a_run_that_proves_nothing_is_not_right() {
-    let victim = Victim::start(|socket, disk| format!("nbdkit -f -U {socket} file {disk}"));
-    for end in ["--kill", "--power-cut"] {
-        let ended = victim.load(&[end, "true", "--expect", "disk", "--no-trim"]);
-        let ended = ended.assert_code(1);
-        assert!(ended.stderr.contains("did not end the server"), "{ended}");
-    }
-    let refusing = |socket: &str, disk: &str| {
-        format!(
-            "nbdkit -f -U {socket} --filter=error file {disk} error-pwrite-rate=100% \
-             error-zero-rate=100% error-trim-rate=100%"
-        )
-    };
-    let victim = Victim::start(refusing);
-    let ended = victim.torture(&["--rounds", "2", "--expect", "disk", "--no-trim"]);
-    let ended = ended.assert_code(1);
-    assert!(ended.stderr.contains("nothing is proved"), "{ended}");
-    assert_eq!(ended.json()["right"], false, "{ended}");
 }

@@ -130,7 +130,7 @@ pub(crate) struct Arguments {
     pub(super) no_trim: bool,
 
     /// Number that decides what is sent; printed, to be given again [default: a random one]
-    #[arg(long, value_name = "NUMBER", help_heading = "Workload")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed, help_heading = "Workload")]
     pub(super) seed: Option<u64>,
 
     /// Overwrite a disk that holds data
@@ -166,6 +166,10 @@ nothing that was flushed, and recovers, not that it syncs. --power-cut is for a 
 the memory of the machine and the volatile cache of its disk away. Such a machine closes no
 connection, so nobody waits for its answers any longer, and its boot has more time.
 
+A server that lives on is refused. After --kill every connection must break within --timeout; an
+answer, an error and silence are none. After --power-cut silence will do, but no connection from
+before may answer once the server is back.
+
 --block runs at a moment of the load. --unblock runs later in the load or, in half of the rounds,
 only after the kill. The server may answer with errors meanwhile; what it answered counts.
 
@@ -173,7 +177,10 @@ The seed decides what each connection sends and when the commands come; how fast
 it does not, so the same seed is the same load and not the same run. The commands find the round in
 LSVD_TORTURE_ROUND and the seed in LSVD_TORTURE_SEED.
 
-Exit code 0: every state was right. 1: one was not, or the server did not come back.
+SIGINT and SIGTERM end the run: what is blocked is given back, and the rounds before are reported.
+
+Exit code 0: every state was right. 1: one was not, no write was answered or flushed, the server did
+not end or did not come back, or a signal ended the run.
 
 Examples:
   # A server of another project, killed a hundred times
@@ -192,6 +199,19 @@ Examples:
   lsvd torture nbd://localhost:10809 --rounds 20 \\
       --power-cut 'kill -9 $(cat /tmp/guest.pid)' --restart /tmp/boot-guest
   lsvd torture nbd://localhost --json --seed 7";
+
+/// The largest seed: the report is to repeat it, and most readers of JSON keep no more of a number.
+pub(super) const SEED_MAX: u64 = (1 << 53) - 1;
+
+fn seed(text: &str) -> Result<u64, String> {
+    let seed: u64 = text.parse().map_err(|error| format!("{error}"))?;
+    if seed > SEED_MAX {
+        return Err(format!(
+            "a seed is at most {SEED_MAX}, so that every reader of the JSON report keeps all of it"
+        ));
+    }
+    Ok(seed)
+}
 
 /// What must be there after a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

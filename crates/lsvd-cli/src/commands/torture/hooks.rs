@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
 
@@ -15,52 +16,86 @@ pub(super) struct Hook<'a> {
     pub(super) command: &'a str,
 }
 
-impl Hook<'_> {
-    /// Runs the command to its end. What it prints goes to standard error; the round and the seed
-    /// are in its environment.
+/// Runs commands, one after the other. One that is no longer waited for goes on: half of what it
+/// does is nothing that the user has asked for.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    running: Option<JoinHandle<Result<(), Failure>>>,
+}
+
+impl Commands {
+    /// Runs a command to its end. What it prints goes to standard error; the round and the seed are
+    /// in its environment.
     pub(super) async fn run(
-        &self,
+        &mut self,
+        hook: &Hook<'_>,
         (seed, round): (u64, u32),
         timeout: Duration,
     ) -> Result<(), Failure> {
         let mut shell = Command::new("sh");
         shell
-            .args(["-c", self.command])
+            .args(["-c", hook.command])
             .env("LSVD_TORTURE_SEED", seed.to_string())
             .env("LSVD_TORTURE_ROUND", round.to_string())
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(std::io::stderr());
-        let failed = |why: String| {
+        let (option, command) = (hook.option, hook.command.to_owned());
+        let failed = move |why: String| {
             Failure::failed(format!(
-                "the command of {} {why} in round {round}: {}",
-                self.option, self.command
+                "the command of {option} {why} in round {round}: {command}"
             ))
         };
-        let mut child = shell
-            .spawn()
-            .map_err(|error| failed(format!("cannot be started ({error})")))?;
-        match tokio::time::timeout(timeout, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(failed(format!("failed ({status})"))),
-            Ok(Err(error)) => Err(failed(format!("cannot be waited for ({error})"))),
-            Err(_) => {
-                end_group(&child);
-                Err(failed(format!(
-                    "did not end within {timeout:?} (a server that it starts has to go to the \
-                     background)"
-                )))
-            }
+        let running = async move {
+            let child = shell
+                .spawn()
+                .map_err(|error| failed(format!("cannot be started ({error})")))?;
+            wait(Group(child), timeout).await.map_err(failed)
+        };
+        let running = self.running.insert(tokio::spawn(running));
+        let outcome = running.await;
+        self.running = None;
+        outcome
+            .map_err(|error| Failure::failed(format!("a command was not waited for: {error}")))?
+    }
+
+    /// Waits for a command that is not waited for.
+    pub(super) async fn finish(&mut self) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        match running.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{error}"),
+            Err(error) => tracing::warn!("a command was not waited for: {error}"),
         }
+        self.running = None;
     }
 }
 
-/// Kills a command with all that it has started: nothing of it is to outlive the run.
-fn end_group(shell: &Child) {
-    let group = shell.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(group) = group.and_then(Pid::from_raw)
-        && let Err(error) = kill_process_group(group, Signal::KILL)
-    {
-        tracing::warn!("cannot kill a command that hangs: {error}");
+async fn wait(mut group: Group, timeout: Duration) -> Result<(), String> {
+    match tokio::time::timeout(timeout, group.0.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("failed ({status})")),
+        Ok(Err(error)) => Err(format!("cannot be waited for ({error})")),
+        Err(_) => Err(format!(
+            "did not end within {timeout:?} (a server that it starts has to go to the background)"
+        )),
+    }
+}
+
+/// A command with all that it has started: while it is under way, nothing of it is to outlive the
+/// run. What it leaves in the background when it has ended is meant to stay.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A child that has been waited for has no number any more.
+        let group = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = group.and_then(Pid::from_raw)
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            tracing::warn!("cannot kill a command that hangs: {error}");
+        }
     }
 }

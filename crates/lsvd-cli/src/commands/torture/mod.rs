@@ -10,6 +10,7 @@ mod end;
 mod history;
 mod hooks;
 mod load;
+mod old_connections;
 mod plan;
 mod report;
 mod rounds;
@@ -22,6 +23,7 @@ use std::io::Write;
 
 use super::volume;
 use crate::failure::Failure;
+use crate::signals::Signals;
 pub(crate) use arguments::Arguments;
 use plan::Plan;
 use rounds::Torture;
@@ -31,7 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = volume::start_runtime()?;
     let report = runtime.block_on(async {
         let torture = Torture::begin(plan).await?;
-        Ok::<_, Failure>(torture.run().await)
+        // Until now nothing was touched that a signal would leave so.
+        let signals = Signals::listen()?;
+        Ok::<_, Failure>(torture.run(signals).await)
     })?;
     let text = if arguments.json {
         report.json()

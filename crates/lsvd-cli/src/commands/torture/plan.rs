@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lsvd::words::text::Size;
 
-use super::arguments::{Arguments, Expected};
+use super::arguments::{Arguments, Expected, SEED_MAX};
 use super::end::End;
 use super::hooks::Hook;
 use super::server::{Offer, Server};
@@ -12,9 +12,6 @@ use super::stamp::SECTOR;
 use super::verdict::Expect;
 use super::workload::{Area, CHANGE_SECTORS_MAX};
 use crate::failure::Failure;
-
-/// Most readers of JSON keep no more than this of a number.
-const SEED_MAX: u64 = 1 << 53;
 
 /// A run that can be begun.
 pub(super) struct Plan<'a> {
@@ -72,7 +69,7 @@ impl<'a> Plan<'a> {
                 connections: arguments.connections,
                 timeout: arguments.timeout.unwrap_or(end.timeout()),
             },
-            seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..SEED_MAX)),
+            seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..=SEED_MAX)),
             expect: match arguments.expect {
                 _ if end == End::Nothing => Expect::Answered,
                 Expected::Flushed => Expect::Flushed,

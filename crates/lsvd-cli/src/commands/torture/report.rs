@@ -137,22 +137,27 @@ impl Report {
     }
 
     fn is_right(&self) -> bool {
-        self.wrong == 0 && self.ended_early.is_none() && !self.is_idle()
+        self.wrong == 0 && self.ended_early.is_none() && self.lacks().is_none()
     }
 
-    /// Whether nothing was flushed in all of the run, where it is asked for that what was is there.
-    fn is_idle(&self) -> bool {
-        let asks = matches!(self.expect, Expect::Flushed | Expect::Disk);
-        asks && self.changes.flushed == 0
+    /// What all of the run lacks, so that any state would have been right: no write was flushed where
+    /// flushed ones are asked for, or none answered where answered ones or a prefix of them are.
+    fn lacks(&self) -> Option<&'static str> {
+        let (count, done) = match self.expect {
+            Expect::Flushed | Expect::Disk => (self.changes.flushed, "flushed"),
+            Expect::Answered | Expect::Base => (self.changes.answered, "answered"),
+        };
+        (count == 0).then_some(done)
     }
 
     /// What is wrong, in one line.
     pub(super) fn complaint(&self) -> Option<String> {
         if self.wrong == 0 {
-            let idle = self.is_idle().then(|| {
-                "no write was flushed, so nothing is proved: give the load more time (--load), or see \
-                 why the server flushes nothing"
-                    .to_owned()
+            let idle = self.lacks().map(|done| {
+                format!(
+                    "no write was {done}, so nothing is proved: give the load more time (--load), or \
+                     see what keeps the server from it"
+                )
             });
             return self.ended_early.clone().or(idle);
         }
@@ -178,6 +183,8 @@ impl Report {
         };
         let verdict = if self.rounds == 0 {
             "no state was seen".to_owned()
+        } else if let (0, Some(done)) = (self.wrong, self.lacks()) {
+            format!("nothing is proved, as no write was {done}")
         } else if self.wrong == 0 {
             format!("every state found is right: {expected}")
         } else {

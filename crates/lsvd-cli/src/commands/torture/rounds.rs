@@ -8,13 +8,16 @@ use lsvd_nbd::client::Client;
 use super::arguments::Span;
 use super::end::End;
 use super::history::{Clock, History};
+use super::hooks::Commands;
 use super::load::Load;
+use super::old_connections::{self, Questions};
 use super::plan::Plan;
 use super::report::Report;
 use super::stamp::{Content, SECTOR, Shows};
 use super::verdict::{Expect, Verdict, judge};
 use super::workload::{self, Abilities, Area, Workload};
 use crate::failure::Failure;
+use crate::signals::Signals;
 
 /// The longest that a second kill waits: most servers are still opening then.
 const KILL_AGAIN_WITHIN: Span = Span {
@@ -22,8 +25,8 @@ const KILL_AGAIN_WITHIN: Span = Span {
     most: Duration::from_millis(30),
 };
 
-/// How long a server may take to die behind the command that ends it.
-const DYING: Duration = Duration::from_secs(1);
+/// How long a server may take to hear that its clients go.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A run under way.
 pub(super) struct Torture<'a> {
@@ -32,6 +35,9 @@ pub(super) struct Torture<'a> {
     abilities: Abilities,
     clock: Arc<Clock>,
     clients: Vec<Client>,
+    /// What the connections from before the last power cut are asked.
+    questions: Questions,
+    commands: Commands,
     /// Whether --block has taken something away that --unblock has not given back.
     blocked: bool,
     /// The last state known to be durable, and what was asked for since.
@@ -68,6 +74,8 @@ impl<'a> Torture<'a> {
             area,
             clock: Arc::new(Clock::new()),
             clients,
+            questions: Questions::default(),
+            commands: Commands::default(),
             blocked: false,
             base,
             history: History::default(),
@@ -77,23 +85,38 @@ impl<'a> Torture<'a> {
         Ok(this)
     }
 
-    pub(super) async fn run(mut self) -> Report {
+    /// Runs to the end, or to a signal; a second one is not to wait for any command.
+    pub(super) async fn run(mut self, mut signals: Signals) -> Report {
         for round in 1..=self.plan.arguments.rounds {
-            match self.round(round).await {
+            let outcome = tokio::select! {
+                biased;
+                () = signals.next() => Err(Failure::failed("a signal ended the run")),
+                outcome = self.round(round) => outcome,
+            };
+            match outcome {
                 Ok(verdict) if verdict.is_right() || self.plan.arguments.keep_going => {}
                 Ok(_) => break,
                 Err(failure) => {
                     self.report.end_early(round, &failure);
-                    self.give_back(round).await;
+                    tokio::select! {
+                        () = self.give_back(round) => {}
+                        () = signals.next() => {
+                            tracing::warn!("a second signal: what --block took away may stay away");
+                        }
+                    }
                     break;
                 }
             }
         }
+        // All is said; a server that is gone by now, or takes no more requests, has been heard.
+        drop(tokio::time::timeout(PARTING, self.disconnect()).await);
+        self.report
+    }
+
+    async fn disconnect(&self) {
         for client in &self.clients {
-            // All is said; a server that is gone by now has been heard.
             drop(client.disconnect().await);
         }
-        self.report
     }
 
     async fn round(&mut self, round: u32) -> Result<Verdict, Failure> {
@@ -112,6 +135,8 @@ impl<'a> Torture<'a> {
             .read(&self.clients, self.plan.seed, self.area.sectors)
             .await?;
         self.report.times().read += reading.elapsed();
+        let answers = self.questions.refuse_answers().await;
+        answers.map_err(|why| self.lives_on(&why))?;
         let judging = Instant::now();
         let verdict = judge(&self.history, (&self.base, &found), self.plan.expect);
         self.report.times().judge += judging.elapsed();
@@ -143,13 +168,15 @@ impl<'a> Torture<'a> {
         self.report.times().load += loading.elapsed();
         let killing = Instant::now();
         if let Some(kill) = &self.plan.kill {
-            kill.run((seed, round), self.plan.timeout()).await?;
+            let timeout = self.plan.timeout();
+            self.commands.run(kill, (seed, round), timeout).await?;
         }
         self.unblock(round).await?;
+        let deadline = tokio::time::Instant::now() + self.plan.timeout();
         let record = load
             .end(self.plan.end.patience(self.plan.timeout()))
             .await?;
-        self.refuse_a_server_that_lives().await?;
+        self.wait_for_end(deadline).await?;
         for change in &record.changes {
             self.history.add(*change, self.plan.atomic);
         }
@@ -161,25 +188,25 @@ impl<'a> Torture<'a> {
         Ok(())
     }
 
-    /// A verdict on a server that nothing ended proves nothing.
-    async fn refuse_a_server_that_lives(&self) -> Result<(), Failure> {
-        let (Some(kill), Some(client)) = (&self.plan.kill, self.clients.first()) else {
+    /// Bytes of the shortest read.
+    fn shortest(&self) -> u32 {
+        u32::try_from(self.area.grain * SECTOR).unwrap_or(u32::MAX)
+    }
+
+    /// Waits until nothing is left of the server that --kill or --power-cut is to have ended.
+    async fn wait_for_end(&self, deadline: tokio::time::Instant) -> Result<(), Failure> {
+        if self.plan.kill.is_none() {
             return Ok(());
-        };
-        let sector = u32::try_from(self.area.grain * SECTOR).unwrap_or(u32::MAX);
-        let asking = Instant::now();
-        // What it had read already it may answer while it dies.
-        while let Ok(Ok(_)) = tokio::time::timeout(DYING, client.read(0, sector)).await {
-            if asking.elapsed() >= DYING {
-                return Err(Failure::failed(format!(
-                    "{} did not end the server at {}: a connection from before still answers; have it \
-                     end the server",
-                    kill.option, self.plan.server.uri
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(())
+        old_connections::wait_for_end(&self.clients, self.shortest(), self.plan.end, deadline)
+            .await
+            .map_err(|why| self.lives_on(&why))
+    }
+
+    fn lives_on(&self, why: &Failure) -> Failure {
+        let option = self.plan.kill.as_ref().map_or("--kill", |kill| kill.option);
+        let uri = &self.plan.server.uri;
+        Failure::failed(format!("{option} did not end the server at {uri}: {why}"))
     }
 
     /// Lets the load run for as long as the seed has it. Meanwhile --block takes away what --unblock
@@ -198,7 +225,8 @@ impl<'a> Torture<'a> {
         self.blocked = true;
         self.report.count_blocked();
         let when = (self.plan.seed, round);
-        blocking.block.run(when, self.plan.timeout()).await?;
+        let timeout = self.plan.timeout();
+        self.commands.run(&blocking.block, when, timeout).await?;
         tokio::time::sleep(end - begin).await;
         if !outlasts {
             self.unblock(round).await?;
@@ -210,14 +238,18 @@ impl<'a> Torture<'a> {
     async fn unblock(&mut self, round: u32) -> Result<(), Failure> {
         if let (true, Some(blocking)) = (self.blocked, &self.plan.blocking) {
             let when = (self.plan.seed, round);
-            blocking.unblock.run(when, self.plan.timeout()).await?;
+            let timeout = self.plan.timeout();
+            let unblock = &blocking.unblock;
+            self.commands.run(unblock, when, timeout).await?;
             self.blocked = false;
         }
         Ok(())
     }
 
-    /// Nothing stays away because a run ended before its time.
+    /// Nothing stays away because a run ended before its time. What a signal came into the middle of
+    /// ends first: it could take away behind what is given back.
     async fn give_back(&mut self, round: u32) {
+        self.commands.finish().await;
         if let Err(error) = self.unblock(round).await {
             tracing::warn!("{error}");
         }
@@ -233,17 +265,23 @@ impl<'a> Torture<'a> {
         let (seed, timeout) = (self.plan.seed, self.plan.timeout());
         let again = rng.u8(..100) < self.plan.arguments.kill_again;
         let wait = KILL_AGAIN_WITHIN.draw(rng);
-        // The old connections must not be what is asked: their server may live on.
-        self.clients.clear();
+        // The old connections must not be what is read from: their server may live on.
+        let mut old_clients = std::mem::take(&mut self.clients);
+        if self.plan.end != End::PowerCut {
+            // A server that ends in order may wait for its clients to go.
+            old_clients.clear();
+        }
         if let Some(restart) = restart {
-            restart.run((seed, round), timeout).await?;
+            let commands = &mut self.commands;
+            commands.run(restart, (seed, round), timeout).await?;
             if let (true, Some(kill)) = (again, kill) {
                 tokio::time::sleep(wait).await;
-                kill.run((seed, round), timeout).await?;
-                restart.run((seed, round), timeout).await?;
+                commands.run(kill, (seed, round), timeout).await?;
+                commands.run(restart, (seed, round), timeout).await?;
             }
         }
         self.clients = self.plan.server.connect().await?;
+        self.questions.ask(old_clients, self.shortest());
         self.report.times().restart += restarting.elapsed();
         Ok(())
     }

@@ -330,6 +330,10 @@ pub(super) const CASES: &[Case] = &[
         "a load that ends before it begins",
         "torture nbd+unix:///?socket=DIR/s --load 2s..1s",
     ),
+    usage(
+        "a seed that JSON does not keep",
+        "torture nbd+unix:///?socket=DIR/s --seed 18446744073709551615",
+    ),
     usage("an unknown shell", "completions ksh93"),
     usage("no size for a new volume", "create DIR/vol"),
     usage("a new volume of no size", "create DIR/vol --size 0"),

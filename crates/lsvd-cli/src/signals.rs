@@ -1,4 +1,4 @@
-//! The signals that end a server.
+//! The signals that end what runs until it is told to end, or for long.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -6,14 +6,14 @@ use crate::failure::Failure;
 
 /// SIGTERM and SIGINT, from now on caught.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     /// Catches both; must be called on a runtime.
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
         let catch = |kind| {
             signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
         };
@@ -24,7 +24,7 @@ impl Signals {
     }
 
     /// Completes at the next one.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
