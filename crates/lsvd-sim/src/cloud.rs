@@ -132,6 +132,7 @@ impl Line {
         let (verb, object) = (R::VERB, request.object().to_owned());
         let place = Place::of_store(verb, &object, request.body(), self.points.phase());
         self.pass(place, false).await;
+        self.points.send(place);
         let outcome = match self.send(request).await {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreErrorKind::Unavailable),

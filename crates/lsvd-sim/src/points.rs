@@ -85,11 +85,15 @@ impl Points {
         *self.process.last.lock() = Some(last);
     }
 
-    /// To be told of every point: how the machine stops there, if it is the last.
-    pub(crate) fn pass(&self, place: Place, is_done: bool) -> Option<Stop> {
+    /// To be told of every request to the store that is sent.
+    pub(crate) fn send(&self, place: Place) {
         if place == Place::Claim {
             self.process.claims.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// To be told of every point: how the machine stops there, if it is the last.
+    pub(crate) fn pass(&self, place: Place, is_done: bool) -> Option<Stop> {
         let mut counts = self.counts.lock();
         *counts.passed.entry((place, is_done)).or_default() += 1;
         let mut awaited = self.process.last.lock();

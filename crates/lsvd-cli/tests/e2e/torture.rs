@@ -61,7 +61,7 @@ impl Victim {
     /// Tortures it, without a kill.
     fn load(&self, arguments: &[&str]) -> Ended {
         let mut torture = lsvd();
-        torture.args(["torture", &self.uri(), "--load", "50ms..300ms", "--json"]);
+        torture.args(["torture", &self.uri(), "--load", "150ms..400ms", "--json"]);
         Ended::run(torture.args(arguments))
     }
 
@@ -439,7 +439,7 @@ fn data_is_overwritten_only_when_told_to() {
 fn a_seed_is_told_and_taken() {
     let victim = Victim::start(qemu_nbd);
     let mut torture = lsvd();
-    torture.args(["torture", &victim.uri(), "--load", "50ms", "--seed", "77"]);
+    torture.args(["torture", &victim.uri(), "--load", "400ms", "--seed", "77"]);
     let ended = Ended::success(&mut torture).assert_stdout_has("seed 77");
     for line in [
         "proves   that what was answered can be read",

@@ -55,7 +55,7 @@ impl Mood {
         self.refused == 0 && self.unanswered == 0 && self.truncated == 0
     }
 
-    /// Whether anything may be answered by an error, or too late.
+    /// Whether nothing is answered by an error, or too late.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
         self.answers_reads() && self.late == 0 && !self.is_full

@@ -215,8 +215,21 @@ impl Progress {
         self.changed.notify();
     }
 
+    /// Waits until nothing more is uploaded.
+    pub async fn completed(&self) {
+        let completed = || self.state.lock().complete.then_some(());
+        self.changed.until(completed).await;
+    }
+
+    /// Whether object `last` will never be stored: nothing more is uploaded, and it was not.
+    #[must_use]
+    pub fn never_stores(&self, last: ObjectId) -> bool {
+        let state = self.state.lock();
+        state.complete && state.answered < Some(last)
+    }
+
     /// Waits for something that was answered and is not persisted, and gives the last of it;
-    /// nothing when there will be no more.
+    /// nothing when there will be no more, and nothing is at risk.
     pub async fn unpersisted(&self) -> Option<ObjectId> {
         self.changed
             .until(|| {
@@ -227,7 +240,7 @@ impl Progress {
                 let waiting = state.answered.filter(|_| state.answered > state.persisted);
                 match waiting {
                     Some(answered) => Some(Some(answered)),
-                    None => state.complete.then_some(None),
+                    None => (state.complete && state.at_risk.is_empty()).then_some(None),
                 }
             })
             .await

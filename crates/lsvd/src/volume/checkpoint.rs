@@ -170,6 +170,9 @@ impl Checkpointer {
                 Err(error) => {
                     tracing::warn!(%error, "a checkpoint failed, and is tried again");
                     self.store.requests.fail(error);
+                    if self.store.requests.is_closed() {
+                        break;
+                    }
                     self.store.runtime.sleep(RETRY_PAUSE_MAX).await;
                 }
             }
@@ -326,12 +329,15 @@ struct Edge {
     object_count: u32,
 }
 
-/// Waits until object `last` and all before it are persisted, however long that takes.
+/// Waits until object `last` and all before it are persisted, however long that takes, as long as they
+/// may be.
 async fn persisted_up_to(progress: &Progress, runtime: &dyn Runtime, last: ObjectId) -> Result<()> {
     loop {
         match progress.reached(last).await {
             Ok(()) => return Ok(()),
-            Err(error) if progress.end().is_some() => return Err(error),
+            Err(error) if progress.end().is_some() || progress.never_stores(last) => {
+                return Err(error);
+            }
             // Uploads are stuck: those who flush are told, and they are tried again.
             Err(_) => runtime.sleep(RETRY_PAUSE_MAX).await,
         }

@@ -163,6 +163,22 @@ fn a_writer_whose_log_failed_learns_that_it_was_taken_over() {
     wait_for("the release of the log", || disk.open().is_ok());
 }
 
+/// Whoever waits for the checkpoint is told, and the tasks end with the volume.
+#[test]
+fn a_checkpoint_ends_whose_objects_the_log_has_lost() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let disk = MemoryDisk::new(512);
+    let runtime = hasty();
+    let volume = open(memory, &disk, Arc::clone(&runtime));
+    volume.write(0, &[1; 512]).unwrap();
+    disk.fail_next(DiskFault::Sync);
+    let failed = volume.checkpoint().unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::LocalDisk, "{failed}");
+    drop(volume);
+    wait_for("the end of the tasks", || Arc::strong_count(&runtime) == 1);
+}
+
 /// The look in the background hangs, and the last one that passed is long ago: the flush looks itself.
 #[test]
 fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {

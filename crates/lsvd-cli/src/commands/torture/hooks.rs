@@ -20,7 +20,8 @@ pub(super) struct Hook<'a> {
 /// does is nothing that the user has asked for.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
-    running: Option<JoinHandle<Result<(), Failure>>>,
+    /// The option that has it, and its end.
+    running: Option<(&'static str, JoinHandle<Result<(), Failure>>)>,
 }
 
 impl Commands {
@@ -52,24 +53,29 @@ impl Commands {
                 .map_err(|error| failed(format!("cannot be started ({error})")))?;
             wait(Group(child), timeout).await.map_err(failed)
         };
-        let running = self.running.insert(tokio::spawn(running));
+        let (_, running) = self.running.insert((hook.option, tokio::spawn(running)));
         let outcome = running.await;
         self.running = None;
         outcome
             .map_err(|error| Failure::failed(format!("a command was not waited for: {error}")))?
     }
 
-    /// Waits for a command that is not waited for.
-    pub(super) async fn finish(&mut self) {
-        let Some(running) = &mut self.running else {
-            return;
+    /// Waits for a command that is not waited for; the option that has it, if it did its work.
+    pub(super) async fn finish(&mut self) -> Option<&'static str> {
+        let (option, running) = self.running.as_mut()?;
+        let done = match running.await {
+            Ok(Ok(())) => Some(*option),
+            Ok(Err(error)) => {
+                tracing::warn!("{error}");
+                None
+            }
+            Err(error) => {
+                tracing::warn!("a command was not waited for: {error}");
+                None
+            }
         };
-        match running.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("{error}"),
-            Err(error) => tracing::warn!("a command was not waited for: {error}"),
-        }
         self.running = None;
+        done
     }
 }
 

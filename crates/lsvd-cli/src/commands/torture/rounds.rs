@@ -249,7 +249,12 @@ impl<'a> Torture<'a> {
     /// Nothing stays away because a run ended before its time. What a signal came into the middle of
     /// ends first: it could take away behind what is given back.
     async fn give_back(&mut self, round: u32) {
-        self.commands.finish().await;
+        let done = self.commands.finish().await;
+        if let (Some(done), Some(blocking)) = (done, &self.plan.blocking)
+            && done == blocking.unblock.option
+        {
+            self.blocked = false;
+        }
         if let Err(error) = self.unblock(round).await {
             tracing::warn!("{error}");
         }

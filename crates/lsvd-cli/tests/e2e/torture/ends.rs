@@ -151,7 +151,7 @@ fn a_run_that_proves_nothing_is_not_right() {
         assert_eq!(ended.json()["writes"]["answered"], 0, "{ended}");
     }
     let mut torture = lsvd();
-    torture.args(["torture", &victim.uri(), "--load", "50ms"]);
+    torture.args(["torture", &victim.uri(), "--load", "400ms"]);
     let ended = Ended::run(&mut torture).assert_code(1);
     assert!(!ended.stdout.contains("right"), "{ended}");
 }

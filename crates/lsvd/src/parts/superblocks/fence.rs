@@ -160,13 +160,6 @@ impl Fence {
             fence: &self,
             by_itself: false,
         };
-        self.persist().await;
-        ending.by_itself = true;
-        self.watch().await;
-    }
-
-    /// Persists what is answered, as long as there may be more.
-    async fn persist(&self) {
         let mut patience = STORE_PATIENCE;
         let mut failing_since = None;
         loop {
@@ -210,33 +203,25 @@ impl Fence {
                 }
             }
         }
+        ending.by_itself = true;
     }
 
-    /// Where the log failed, and what is in no log is at risk for good, reads go on: until another
-    /// writer takes over, which whoever reads must learn.
-    async fn watch(&self) {
-        let closed = self.batcher.until_closed();
-        let watching = async {
-            while self.progress.is_at_risk() && self.refuse_fenced().is_ok() {
-                self.runtime.sleep(FENCE_CHECK_MAX / 2).await;
-                // One that fails is made again.
-                drop(self.check(STORE_PATIENCE).await);
-            }
-        };
-        match select(Box::pin(watching), Box::pin(closed)).await {
-            Either::Left(_) | Either::Right(_) => {}
-        }
-    }
-
-    /// Waits until a check is due, and gives what it would persist; nothing when all is over.
+    /// Waits until a check is due, and gives what it would persist; nothing when all is over. Where the
+    /// log failed, what it lacks is at risk for good, and reads go on: they must learn of a take-over
+    /// until nobody can read any more.
     async fn next(&self) -> Option<Option<ObjectId>> {
         let passed = self.state.lock().passed;
         let due = passed + FENCE_CHECK_MAX / 2;
         let timer = self.runtime.sleep(due.saturating_sub(self.runtime.now()));
         let answered = Box::pin(self.progress.unpersisted());
-        match select(answered, timer).await {
+        let abandoned = Box::pin(async {
+            self.progress.completed().await;
+            self.batcher.until_closed().await;
+        });
+        match select(answered, select(abandoned, timer)).await {
             Either::Left((answered, _)) => answered.map(Some),
-            Either::Right(_) => Some(None),
+            Either::Right((Either::Left(_), _)) => None,
+            Either::Right((Either::Right(_), _)) => Some(None),
         }
     }
 
