@@ -52,18 +52,20 @@ impl FoundLog {
         options: &OpenOptions,
     ) -> Result<(WriteLog, bool)> {
         let uuid = match self {
-            Self::Own(log) if log.is_of_size(options.log_bytes) => return own(log, disk).await,
+            Self::Own(log) if log.is_of_size(options.log_bytes) => {
+                return kept(log, disk, true).await;
+            }
             // Of a volume that was closed nobody needs what it holds. A claim that was given up may
             // still arrive, and names it: who opens the volume then must find a log of that name.
             Self::Own(log) if newest.state.is_closed() => log.uuid(),
             Self::Own(log) => {
                 tell_size(&log, options);
-                return own(log, disk).await;
+                return kept(log, disk, true).await;
             }
             Self::None => Uuid::from_u128(runtime.random()),
             Self::Foreign(log) => {
                 if let Some(unused) = foreign(log, disk, newest, options).await? {
-                    return Ok((unused, false));
+                    return kept(unused, disk, false).await;
                 }
                 Uuid::from_u128(runtime.random())
             }
@@ -75,16 +77,17 @@ impl FoundLog {
     }
 }
 
-/// The last writer's log. Who gave it its name may have been killed before that was durable, and one of
-/// the same uuid have had the name before: what is written to this one would be gone with the power.
-async fn own(log: WriteLog, disk: &dyn LocalDisk) -> Result<(WriteLog, bool)> {
+/// A log that is there and is written to, the last writer's or not. Who gave it its name may have been
+/// killed before that was durable, and one of the same uuid have had the name before: what is written to
+/// this one would be gone with the power.
+async fn kept(log: WriteLog, disk: &dyn LocalDisk, is_own: bool) -> Result<(WriteLog, bool)> {
     if !planted::is(Fault::LogName) {
         log.keep(disk).await?;
     }
-    Ok((log, true))
+    Ok((log, is_own))
 }
 
-/// Sees to a log that is not the last writer's: one that was never written to is kept, and one that may
+/// Sees to a log that is not the last writer's: one that was never written to is used, and one that may
 /// have what the store has not is set aside.
 async fn foreign(
     log: WriteLog,
@@ -96,7 +99,6 @@ async fn foreign(
         // Of an opening whose claim was given up: that may still arrive, and names this one.
         Beyond::Unused => {
             tell_size(&log, options);
-            log.keep(disk).await?;
             return Ok(Some(log));
         }
         Beyond::Nothing => {}

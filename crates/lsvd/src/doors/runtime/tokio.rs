@@ -49,12 +49,9 @@ impl TokioRuntime {
 
 impl Runtime for TokioRuntime {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        if self.handle.runtime_flavor() == RuntimeFlavor::MultiThread {
-            let workers = self.handle.metrics().num_workers();
-            drop(self.handle.spawn(OnWorker { task, workers }));
-        } else {
-            drop(self.handle.spawn(task));
-        }
+        let are_workers = self.handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+        let workers = are_workers.then(|| self.handle.metrics().num_workers());
+        drop(self.handle.spawn(OnWorker { task, workers }));
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -91,10 +88,10 @@ pub(in crate::doors) fn workers_here() -> Option<usize> {
     WORKERS.get()
 }
 
-/// A task that knows that it runs on one of so many workers.
+/// A task that knows that it runs on one of so many workers, if it does.
 struct OnWorker {
     task: BoxFuture<'static, ()>,
-    workers: usize,
+    workers: Option<usize>,
 }
 
 impl Future for OnWorker {
@@ -108,7 +105,7 @@ impl Future for OnWorker {
                 WORKERS.set(self.0);
             }
         }
-        let _before = Before(WORKERS.replace(Some(self.workers)));
+        let _before = Before(WORKERS.replace(self.workers));
         self.task.as_mut().poll(context)
     }
 }
