@@ -175,14 +175,17 @@ impl MemoryDisk {
         Some(content.read(0, content.len()))
     }
 
-    /// Damages a file: puts `bytes` at `offset`, durable at once.
+    /// Damages a file: turns every bit of the byte at `offset` over, durable at once, so that it
+    /// never stays what it was.
     ///
     /// # Panics
     /// Where there is no such file, or it is too short.
-    pub fn poke(&self, name: &str, offset: u64, bytes: &[u8]) {
+    pub fn flip(&self, name: &str, offset: u64) {
         let content = self.content(name);
         let content = content.unwrap_or_else(|| panic!("no file {name} to damage"));
-        content.lock().poke(offset, bytes);
+        let mut content = content.lock();
+        let was = content.read(offset, 1)[0];
+        content.poke(offset, &[!was]);
     }
 
     /// Damages a file: cuts off all behind `bytes` bytes, durable at once.

@@ -140,8 +140,8 @@ fn damage_in_the_last_batch_is_told_from_a_torn_tail() {
             let header = sectors_with(&disk, RECORD);
             let header = header.into_iter().rfind(|header| *header < data).unwrap();
             match what {
-                "header" => disk.poke("log", header * 512 + 90, &[0xff]),
-                _ => disk.poke("log", data * 512, &[0xff]),
+                "header" => disk.flip("log", header * 512 + 90),
+                _ => disk.flip("log", data * 512),
             }
             let second = Process::new(&store);
             let refused = second.open(&disk, &options()).unwrap_err();
@@ -188,7 +188,7 @@ fn a_cut_can_be_interrupted_by_a_loss_of_power() {
         let volume = four_flushed(&first, &disk);
         first.kill(volume);
         let data = sectors_with(&disk, &[2; 512])[0];
-        disk.poke("log", data * 512, &[0xff]);
+        disk.flip("log", data * 512);
         let cut = OpenOptions {
             cut_log: true,
             ..options()
@@ -233,7 +233,7 @@ fn a_cut_keeps_the_batches_before_the_damage() {
     let data = sectors_with(&disk, &[3; 512])[0];
     let header = sectors_with(&disk, RECORD);
     let header = header.into_iter().rfind(|header| *header < data).unwrap();
-    disk.poke("log", header * 512 + 20, &[0xff]);
+    disk.flip("log", header * 512 + 20);
     let second = Process::new(&store);
     let refused = second.open(&disk, &options()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");

@@ -251,7 +251,7 @@ fn a_block_that_the_log_lost_is_an_error_for_ever_and_the_stream_goes_on() {
     let victim = 40_u8;
     let run = [victim + 1; 4096];
     let at = log.windows(4096).position(|bytes| bytes == run).unwrap();
-    disk.poke("log", at as u64 + 100, &[0]);
+    disk.flip("log", at as u64 + 100);
     store.mend();
     end(volume, &disk);
     let volume = open_with(memory, &disk, runtime(), &large).unwrap();
