@@ -9,7 +9,7 @@ use std::time::Duration;
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
-use lsvd::{ErrorKind, OpenOptions, Volume};
+use lsvd::{CheckpointOptions, ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
@@ -163,19 +163,39 @@ fn a_writer_whose_log_failed_learns_that_it_was_taken_over() {
     wait_for("the release of the log", || disk.open().is_ok());
 }
 
-/// Whoever waits for the checkpoint is told, and the tasks end with the volume.
+/// The last batch before the cut is lost with the log: nobody waits for its object, and the tasks end
+/// with the volume.
 #[test]
 fn a_checkpoint_ends_whose_objects_the_log_has_lost() {
     let memory = Arc::new(MemoryStore::new());
     create(&memory);
+    let store = Arc::new(Faulty::new(memory));
+    store.fail_next_of("data.", Verb::Put, 1, Fault::Hang);
     let disk = MemoryDisk::new(512);
     let runtime = hasty();
-    let volume = open(memory, &disk, Arc::clone(&runtime));
-    volume.write(0, &[1; 512]).unwrap();
+    let options = OpenOptions {
+        log_bytes: LOG_BYTES,
+        seal_timeout: Duration::from_secs(24 * 60 * 60),
+        checkpoint: CheckpointOptions {
+            objects: 1,
+            ..CheckpointOptions::default()
+        },
+        ..OpenOptions::new("this machine")
+    };
+    let opened = disk.open().unwrap() as Arc<dyn LocalDisk>;
+    let volume = Volume::open(store.clone(), &opened, Arc::clone(&runtime), &options).unwrap();
+    volume.write(place(0), &content(0)).unwrap();
+    volume.write(place(1), &[1; 512]).unwrap();
+    wait_for("the upload of the first", || store.hanging() == 1);
+    // The first object makes a checkpoint due, whose cut ends the second batch.
     disk.fail_next(DiskFault::Sync);
+    store.release();
+    wait_for("the failure of the log", || {
+        volume.write(place(2), &[1; 512]).is_err()
+    });
     let failed = volume.checkpoint().unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::LocalDisk, "{failed}");
-    drop(volume);
+    drop((volume, opened));
     wait_for("the end of the tasks", || Arc::strong_count(&runtime) == 1);
 }
 
