@@ -27,6 +27,14 @@ fn one_put_in_a_process_of_its_own() {
     block_on(store.put("data.00000000", body)).expect("the put succeeds");
 }
 
+/// What is traced; does nothing unless it is told a directory.
+#[test]
+fn one_creation_in_a_process_of_its_own() {
+    if let Some(directory) = std::env::var_os(DIRECTORY) {
+        LocalDirectory::create_empty(directory).expect("the directory is taken");
+    }
+}
+
 /// What fails when it is told to; does nothing unless it is told a directory.
 #[test]
 fn puts_on_a_failing_disk_in_a_process_of_its_own() {
@@ -55,16 +63,24 @@ fn puts_on_a_failing_disk_in_a_process_of_its_own() {
 }
 
 /// The calls of one put that touch the directory or the new file, in order, with their results.
-fn trace(directory: &Path, hidden_names: bool) -> Vec<String> {
+fn trace_put(directory: &Path, hidden_names: bool) -> Vec<String> {
+    let mut calls = trace("one_put_in_a_process_of_its_own", directory, hidden_names);
+    let directory = directory.display().to_string();
+    calls.retain(|call| call.contains(&directory));
+    calls
+}
+
+/// The calls of one test of this file, in order, with their results.
+fn trace(test: &str, directory: &Path, hidden_names: bool) -> Vec<String> {
     let log = directory.with_extension("trace");
     let mut command = Command::new("strace");
     command
         .args(["-f", "-y", "-qq", "-s", "64", "-e"])
-        .arg("trace=openat,write,writev,pwrite64,pwritev,fsync,fdatasync,linkat,unlinkat,close")
+        .arg("trace=mkdirat,openat,write,writev,pwrite64,pwritev,fsync,fdatasync,linkat,unlinkat,close")
         .arg("-o")
         .arg(&log)
         .arg(std::env::current_exe().expect("the test knows its own program"))
-        .args(["--exact", "one_put_in_a_process_of_its_own"])
+        .args(["--exact", test])
         .env(DIRECTORY, directory);
     if hidden_names {
         command.env(HIDDEN_NAMES, "1");
@@ -78,9 +94,7 @@ fn trace(directory: &Path, hidden_names: bool) -> Vec<String> {
         String::from_utf8_lossy(&output.stdout)
     );
     let log = std::fs::read_to_string(log).expect("strace wrote its log");
-    let directory = directory.display().to_string();
-    let calls = log.lines().filter(|line| line.contains(&directory));
-    calls.map(str::to_owned).collect()
+    log.lines().map(str::to_owned).collect()
 }
 
 /// Whether the calls contain these steps in this order, whatever lies between.
@@ -109,7 +123,7 @@ fn a_file_is_synced_before_it_gets_its_name_and_the_directory_after() {
     let temporary = tempfile::tempdir().expect("a temporary directory can be made");
     let directory = temporary.path().join("volume");
     std::fs::create_dir(&directory).expect("a directory can be made");
-    let calls = trace(&directory, false);
+    let calls = trace_put(&directory, false);
     let directory_sync = format!("{}>)", directory.display());
     // Where the file system has no unnamed files there is a hidden name, which the other test sees.
     let unnamed = calls
@@ -141,6 +155,25 @@ fn a_file_is_synced_before_it_gets_its_name_and_the_directory_after() {
         "{}",
         calls.join("\n")
     );
+}
+
+/// Who made the directory may have been killed before its name was synced.
+#[test]
+fn the_name_of_the_directory_is_synced_whoever_made_it() {
+    let temporary = tempfile::tempdir().expect("a temporary directory can be made");
+    let directory = temporary.path().join("volume");
+    let parent_sync = format!("{}>)", temporary.path().display());
+    for made in ["= 0", "EEXIST"] {
+        let calls = trace("one_creation_in_a_process_of_its_own", &directory, false);
+        let name = directory.display().to_string();
+        assert_order(
+            &calls,
+            &[
+                ("creation", &["mkdirat(", &name, made]),
+                ("sync of the parent", &["fsync(", &parent_sync, "= 0"]),
+            ],
+        );
+    }
 }
 
 /// Others may have seen an object as soon as it has its name, so it keeps it; but nobody is told that
@@ -182,7 +215,7 @@ fn each_put_syncs_a_directory_descriptor_of_its_own() {
     let temporary = tempfile::tempdir().expect("a temporary directory can be made");
     let directory = temporary.path().join("volume");
     std::fs::create_dir(&directory).expect("a directory can be made");
-    let mut calls = trace(&directory, true);
+    let mut calls = trace_put(&directory, true);
     let synced = calls.iter().find(|call| call.contains(" fsync("));
     let synced = synced.expect("the directory is synced").clone();
     let (thread, synced) = synced.split_once(" fsync(").expect("as just found");
@@ -208,7 +241,7 @@ fn a_hidden_name_is_gone_before_the_directory_is_synced() {
     let temporary = tempfile::tempdir().expect("a temporary directory can be made");
     let directory = temporary.path().join("volume");
     std::fs::create_dir(&directory).expect("a directory can be made");
-    let calls = trace(&directory, true);
+    let calls = trace_put(&directory, true);
     let directory_sync = format!("{}>)", directory.display());
     assert_order(
         &calls,

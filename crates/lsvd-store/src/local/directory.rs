@@ -158,27 +158,36 @@ impl LocalDirectory {
     }
 }
 
+/// Makes the directory where it is not there, and its name durable in any case: the objects in it are
+/// only as durable as that, and who made it may have been killed before it was synced.
 fn make_directory(path: &Path) -> lsvd::Result<()> {
-    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        Err(Errno::EXIST) => Ok(()),
-        Err(Errno::NOENT) => Err(Error::new(
-            ErrorKind::NotFound,
-            format!(
-                "cannot make directory {}: its parent directory does not exist; make that first, \
-                 or choose another path",
-                path.display()
-            ),
-        )),
-        Err(errno) => Err(failed("make", path, errno)),
-        Ok(()) => {
-            // The objects in it are only as durable as its own name.
-            let parent = match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            let parent = open_directory(parent)?;
-            rustix::fs::fsync(parent).map_err(|errno| failed("sync the parent of", path, errno))
+    let made = match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(Errno::NOENT) => {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "cannot make directory {}: its parent directory does not exist; make that \
+                     first, or choose another path",
+                    path.display()
+                ),
+            ));
         }
+        Err(errno) => return Err(failed("make", path, errno)),
+    };
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(parent, flags, Mode::empty());
+    match parent.and_then(rustix::fs::fsync) {
+        Ok(()) => Ok(()),
+        // Who may not read the parent did not make anything in it, and nobody did where nothing can be
+        // made or synced.
+        Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) if !made => Ok(()),
+        Err(errno) => Err(failed("sync the parent of", path, errno)),
     }
 }
 

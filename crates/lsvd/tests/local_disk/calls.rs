@@ -25,8 +25,8 @@ fn one_of_each_in_a_process_of_its_own() {
     block_on(disk.disk.remove("f")).expect("it can be removed");
 }
 
-/// The calls of that process which touch the directory or what is above it, in order.
-fn trace(directory: &Path) -> Vec<String> {
+/// The calls of that process which touch what is in `above`, or itself, in order.
+fn trace(above: &Path, directory: &Path) -> Vec<String> {
     let log = directory.with_extension("trace");
     let log_name = log.display().to_string();
     let calls = "trace=mkdirat,openat,flock,fallocate,pwrite64,pwritev,fsync,fdatasync,renameat,\
@@ -37,7 +37,6 @@ fn trace(directory: &Path) -> Vec<String> {
     let test = "calls::one_of_each_in_a_process_of_its_own";
     child::run(child::command(&wrapper, test, directory)).expect("the test passes");
     let log = std::fs::read_to_string(log).expect("strace wrote its log");
-    let above = directory.parent().expect("it is not the root");
     let above = above.display().to_string();
     let calls = log.lines().filter(|line| line.contains(&above));
     calls.map(str::to_owned).collect()
@@ -61,8 +60,9 @@ fn each_step_is_synced_before_the_next() {
     let temporary = tempfile::tempdir().expect("a directory can be made");
     let directory = temporary.path().join("a/log");
     std::fs::create_dir(temporary.path().join("a")).expect("a directory can be made");
-    let calls = trace(&directory);
+    let calls = trace(temporary.path(), &directory);
     let parent_sync = format!("{}>)", temporary.path().join("a").display());
+    let above_sync = format!("{}>)", temporary.path().display());
     let directory_sync = format!("{}>)", directory.display());
     let kinds = [
         "mkdirat(",
@@ -81,6 +81,8 @@ fn each_step_is_synced_before_the_next() {
         &kinds,
         &[
             &["mkdirat("],
+            // Who made that one may have been killed before the sync.
+            &["fsync(", &above_sync],
             &["fsync(", &parent_sync],
             &["flock(", "/lock>", "LOCK_EX|LOCK_NB"],
             // Who has the lock.
