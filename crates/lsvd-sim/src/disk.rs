@@ -183,9 +183,7 @@ impl MemoryDisk {
     pub fn flip(&self, name: &str, offset: u64) {
         let content = self.content(name);
         let content = content.unwrap_or_else(|| panic!("no file {name} to damage"));
-        let mut content = content.lock();
-        let was = content.read(offset, 1)[0];
-        content.poke(offset, &[!was]);
+        content.lock().flip(offset);
     }
 
     /// Damages a file: cuts off all behind `bytes` bytes, durable at once.

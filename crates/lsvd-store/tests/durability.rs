@@ -64,27 +64,35 @@ fn puts_on_a_failing_disk_in_a_process_of_its_own() {
 
 /// The calls of one put that touch the directory or the new file, in order, with their results.
 fn trace_put(directory: &Path, hidden_names: bool) -> Vec<String> {
-    let mut calls = trace("one_put_in_a_process_of_its_own", directory, hidden_names);
+    let names = hidden_names.then_some((HIDDEN_NAMES, "1"));
+    let mut calls = trace("one_put_in_a_process_of_its_own", directory, names, &[]);
     let directory = directory.display().to_string();
     calls.retain(|call| call.contains(&directory));
     calls
 }
 
 /// The calls of one test of this file, in order, with their results.
-fn trace(test: &str, directory: &Path, hidden_names: bool) -> Vec<String> {
+fn trace(
+    test: &str,
+    directory: &Path,
+    variable: Option<(&str, &str)>,
+    faults: &[&str],
+) -> Vec<String> {
     let log = directory.with_extension("trace");
     let mut command = Command::new("strace");
     command
         .args(["-f", "-y", "-qq", "-s", "64", "-e"])
-        .arg("trace=mkdirat,openat,write,writev,pwrite64,pwritev,fsync,fdatasync,linkat,unlinkat,close")
+        .arg(
+            "trace=mkdirat,openat,write,writev,pwrite64,pwritev,fsync,fdatasync,syncfs,linkat,\
+             unlinkat,close",
+        )
+        .args(faults)
         .arg("-o")
         .arg(&log)
         .arg(std::env::current_exe().expect("the test knows its own program"))
         .args(["--exact", test])
-        .env(DIRECTORY, directory);
-    if hidden_names {
-        command.env(HIDDEN_NAMES, "1");
-    }
+        .env(DIRECTORY, directory)
+        .envs(variable);
     let output = command
         .output()
         .expect("strace runs (install the Debian package strace)");
@@ -164,7 +172,8 @@ fn the_name_of_the_directory_is_synced_whoever_made_it() {
     let directory = temporary.path().join("volume");
     let parent_sync = format!("{}>)", temporary.path().display());
     for made in ["= 0", "EEXIST"] {
-        let calls = trace("one_creation_in_a_process_of_its_own", &directory, false);
+        let test = "one_creation_in_a_process_of_its_own";
+        let calls = trace(test, &directory, None, &[]);
         let name = directory.display().to_string();
         assert_order(
             &calls,
@@ -174,6 +183,27 @@ fn the_name_of_the_directory_is_synced_whoever_made_it() {
             ],
         );
     }
+}
+
+/// As in a parent that may not be read, or on a file system that syncs no directories.
+#[test]
+fn where_the_parent_cannot_be_synced_the_file_system_is() {
+    let temporary = tempfile::tempdir().expect("a temporary directory can be made");
+    let directory = temporary.path().join("volume");
+    let directory_sync = format!("{}>)", directory.display());
+    let test = "one_creation_in_a_process_of_its_own";
+    let faults = ["-e", "inject=fsync:error=EINVAL:when=1"];
+    let calls = trace(test, &directory, None, &faults);
+    assert_order(
+        &calls,
+        &[
+            ("sync of the parent", &["fsync(", "INJECTED"]),
+            (
+                "sync of the file system",
+                &["syncfs(", &directory_sync, "= 0"],
+            ),
+        ],
+    );
 }
 
 /// Others may have seen an object as soon as it has its name, so it keeps it; but nobody is told that

@@ -171,6 +171,26 @@ impl Content {
         }
     }
 
+    /// Turns every bit of a byte over, wherever it is kept.
+    pub(crate) fn flip(&mut self, offset: u64) {
+        assert!(
+            offset < self.len,
+            "{offset} is not in a file of {}",
+            self.len
+        );
+        let unit = self.unit as u64;
+        let number = offset / unit;
+        let place = usize::try_from(offset % unit).expect("a unit is small");
+        let durable = self.durable.entry(number);
+        let durable = durable.or_insert_with(|| vec![0; self.unit].into());
+        durable[place] ^= 0xff;
+        if let Some(written) = self.written.get_mut(&number) {
+            for version in &mut written.versions {
+                version[place] ^= 0xff;
+            }
+        }
+    }
+
     /// Cuts the file off at `len`.
     pub(crate) fn cut(&mut self, len: u64) {
         assert!(len <= self.len, "{len} is behind the end of the file");

@@ -259,11 +259,13 @@ fn damage_is_durable_at_once() {
     let (disk, _open, file) = disk_with_file(512);
     write(&*file, 0, &[1, 1, 1, 1], SYNCED);
     write(&*file, 1, &[2], UNSYNCED);
-    disk.flip("f", 510);
-    disk.flip("f", 1025);
-    for survivors in [Survivors::All, Survivors::None] {
+    for place in [510, 700, 1025] {
+        disk.flip("f", place);
+    }
+    for (survivors, newest) in [(Survivors::All, 2), (Survivors::None, 1)] {
         let found = disk.crash_with(survivors).snapshot("f").unwrap();
         assert_eq!(found[509..512], [1, !1, 1]);
+        assert_eq!(found[699..702], [newest, !newest, newest]);
         assert_eq!(found[1024..1027], [1, !1, 1]);
     }
     disk.cut("f", 1030);

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lsvd::doors::disk::keep_name;
 use lsvd::words::name::{ObjectKind, ObjectName};
 use lsvd::{Error, ErrorKind};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -74,10 +75,10 @@ impl LocalDirectory {
         occupied: Occupied,
     ) -> lsvd::Result<Self> {
         let path = path.into();
-        if missing == Missing::Make {
-            make_directory(&path)?;
-        }
-        let directory = open_directory(&path)?;
+        let directory = match missing {
+            Missing::Make => make_directory(&path)?,
+            Missing::Refuse => open_directory(&path)?,
+        };
         let instead = match missing {
             Missing::Refuse => Instead::TakeOver,
             // There is nothing yet that could be taken over.
@@ -119,8 +120,7 @@ impl LocalDirectory {
     /// `NotEmpty` where anything is in it but half-written files, and those of [`open`](Self::open).
     pub fn create_empty(path: impl Into<PathBuf>) -> lsvd::Result<Self> {
         let path = path.into();
-        make_directory(&path)?;
-        let directory = open_directory(&path)?;
+        let directory = make_directory(&path)?;
         // In this order: who reads that it is not empty may remove what is in it, and that must not
         // be what another is writing there.
         lock(&path, &directory, Instead::ChooseAnother)?;
@@ -158,12 +158,11 @@ impl LocalDirectory {
     }
 }
 
-/// Makes the directory where it is not there, and its name durable in any case: the objects in it are
-/// only as durable as that, and who made it may have been killed before it was synced.
-fn make_directory(path: &Path) -> lsvd::Result<()> {
-    let made = match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
+/// Opens the directory, which is made where it is not there. Its name is made durable in any case: the
+/// objects in it are only as durable as that, and who made it may have been killed before.
+fn make_directory(path: &Path) -> lsvd::Result<OwnedFd> {
+    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
         Err(Errno::NOENT) => {
             return Err(Error::new(
                 ErrorKind::NotFound,
@@ -175,20 +174,10 @@ fn make_directory(path: &Path) -> lsvd::Result<()> {
             ));
         }
         Err(errno) => return Err(failed("make", path, errno)),
-    };
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = rustix::fs::open(parent, flags, Mode::empty());
-    match parent.and_then(rustix::fs::fsync) {
-        Ok(()) => Ok(()),
-        // Who may not read the parent did not make anything in it, and nobody did where nothing can be
-        // made or synced.
-        Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) if !made => Ok(()),
-        Err(errno) => Err(failed("sync the parent of", path, errno)),
     }
+    let directory = open_directory(path)?;
+    keep_name(&directory).map_err(|errno| failed("sync the parent of", path, errno))?;
+    Ok(directory)
 }
 
 fn open_directory(path: &Path) -> lsvd::Result<OwnedFd> {

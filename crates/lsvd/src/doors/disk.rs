@@ -11,7 +11,7 @@ use crate::words::error::ErrorKind;
 
 mod directory;
 
-pub use directory::{Directory, DirectoryOptions, is_file_name};
+pub use directory::{Directory, DirectoryOptions, is_file_name, keep_name};
 
 /// What the length of a file is a multiple of, in bytes: the largest unit of writing.
 pub const LENGTH_MULTIPLE: u64 = 4096;

@@ -27,7 +27,7 @@ fn one_of_each_in_a_process_of_its_own() {
 
 /// The calls of that process which touch what is in `above`, or itself, in order.
 fn trace(above: &Path, directory: &Path) -> Vec<String> {
-    let log = directory.with_extension("trace");
+    let log = above.join("trace");
     let log_name = log.display().to_string();
     let calls = "trace=mkdirat,openat,flock,fallocate,pwrite64,pwritev,fsync,fdatasync,renameat,\
                  renameat2,unlinkat";
@@ -80,9 +80,10 @@ fn each_step_is_synced_before_the_next() {
         &calls,
         &kinds,
         &[
-            &["mkdirat("],
-            // Who made that one may have been killed before the sync.
+            // Who made what is there may have been killed before the sync, and nothing is made in it
+            // before.
             &["fsync(", &above_sync],
+            &["mkdirat("],
             &["fsync(", &parent_sync],
             &["flock(", "/lock>", "LOCK_EX|LOCK_NB"],
             // Who has the lock.
@@ -100,6 +101,32 @@ fn each_step_is_synced_before_the_next() {
             &["unlinkat(", "\"f\""],
             &["fsync(", &directory_sync],
             &["flock(", "/lock>", "LOCK_UN"],
+        ],
+    );
+}
+
+#[test]
+fn no_directory_is_made_in_one_whose_name_may_go() {
+    let temporary = tempfile::tempdir().expect("a directory can be made");
+    let place = |name: &str| temporary.path().join(name);
+    let mut calls = trace(temporary.path(), &place("a/b/log"));
+    let locked = calls.iter().position(|call| call.contains("flock("));
+    calls.truncate(locked.expect("the directory is locked"));
+    let shown = |path: &Path| (path.display().to_string(), format!("{}>)", path.display()));
+    let (_, above) = shown(temporary.path());
+    let (a, in_a) = shown(&place("a"));
+    let (b, in_b) = shown(&place("a/b"));
+    let (log, _) = shown(&place("a/b/log"));
+    assert_calls(
+        &calls,
+        &["mkdirat(", "fsync("],
+        &[
+            &["mkdirat(", &a],
+            &["fsync(", &above],
+            &["mkdirat(", &b],
+            &["fsync(", &in_a],
+            &["mkdirat(", &log],
+            &["fsync(", &in_b],
         ],
     );
 }

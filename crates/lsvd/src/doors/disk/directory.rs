@@ -29,6 +29,7 @@ use crate::sync::Arc;
 use errno::disk_error;
 use file::DirectoryFile;
 use lock::Lock;
+pub use path::keep_name;
 use threads::Threads;
 
 /// How a [`Directory`] works; the defaults are right for all but tests.

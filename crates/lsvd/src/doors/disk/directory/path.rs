@@ -1,10 +1,10 @@
 //! Making the directory so that a crash does not take it away again.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{CWD, Mode, OFlags, openat, syncfs};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::errno::disk_error;
 use super::{DiskError, sync};
@@ -12,70 +12,71 @@ use super::{DiskError, sync};
 /// Who may look into directories made here: what is in them is the content of somebody's disk.
 const OWNER_ONLY: u32 = 0o700;
 
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
 /// Opens the directory, which is made with all that is missing above it.
 pub(super) fn make_and_open(path: &Path) -> Result<OwnedFd, DiskError> {
     make(path)?;
     open(path).map_err(|errno| disk_error(errno, format!("open directory {}", path.display())))
 }
 
-/// Makes the directory where it is not there, and its name durable in any case.
+/// Makes the directory where it is not there, and its name durable in any case: who made it may have
+/// been killed before that. Nothing is made in a directory before its own name is durable, so that no
+/// later run has to look further up.
 fn make(path: &Path) -> Result<(), DiskError> {
     let failed = |errno| disk_error(errno, format!("make directory {}", path.display()));
-    let mode = Mode::from_raw_mode(OWNER_ONLY);
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    match rustix::fs::mkdirat(CWD, path, mode) {
-        Ok(()) => {
-            if let Some(above) = above {
-                keep_name(above, Made::Earlier)?;
-            }
-            keep_name(path, Made::Now)
-        }
-        Err(Errno::EXIST) => keep_name(path, Made::Earlier),
-        Err(Errno::NOENT) => {
-            make(above.ok_or_else(|| failed(Errno::NOENT))?)?;
-            match rustix::fs::mkdirat(CWD, path, mode) {
-                // Somebody else made it meanwhile.
-                Ok(()) | Err(Errno::EXIST) => keep_name(path, Made::Now),
-                Err(errno) => Err(failed(errno)),
-            }
-        }
-        // A directory that is there is as good, whatever is refused.
-        Err(errno) => match open(path) {
-            Ok(_) => keep_name(path, Made::Earlier),
-            Err(_) => Err(failed(errno)),
-        },
+    match rustix::fs::stat(path) {
+        Ok(_) => return keep(path),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => make(above)?,
+        Some(_) => make(Path::new("."))?,
+        None => {}
+    }
+    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(OWNER_ONLY)) {
+        // Somebody else may have made it meanwhile.
+        Ok(()) | Err(Errno::EXIST) => keep(path),
+        Err(errno) => Err(failed(errno)),
     }
 }
 
-/// When a directory was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Made {
-    Now,
-    /// By whomever, who may have been killed before its name was synced.
-    Earlier,
+fn keep(path: &Path) -> Result<(), DiskError> {
+    let directory = match open(path) {
+        Ok(directory) => directory,
+        // Who may not read it did not make it.
+        Err(Errno::ACCESS) => return Ok(()),
+        Err(errno) => {
+            let request = format!("open directory {}", path.display());
+            return Err(disk_error(errno, request));
+        }
+    };
+    keep_name(directory).map_err(|errno| {
+        let request = format!("sync the parent of directory {}", path.display());
+        disk_error(errno, request)
+    })
 }
 
-/// Makes the name of a directory durable.
-fn keep_name(path: &Path, made: Made) -> Result<(), DiskError> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) => Path::new("."),
-        // The root has none.
-        None => return Ok(()),
-    };
-    match open(parent).and_then(sync) {
-        Ok(()) => Ok(()),
-        // Who may not read the parent did not make anything in it, and nobody did where nothing can be
-        // made or synced.
-        Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) if made == Made::Earlier => Ok(()),
-        Err(errno) => {
-            let request = format!("sync the parent of directory {}", path.display());
-            Err(disk_error(errno, request))
+/// Makes the name of an open directory durable, which what is in it depends on.
+///
+/// # Errors
+/// That of the sync: the name may go with the power then, and the directory with it.
+#[doc(hidden)]
+pub fn keep_name(directory: impl AsFd) -> Result<(), Errno> {
+    // Not by its path, whose last part may be a link or no name at all.
+    let parent = openat(&directory, c"..", DIRECTORY, Mode::empty());
+    match parent.and_then(sync) {
+        // Who may not read the parent may have made something in it nevertheless.
+        Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS | Errno::OPNOTSUPP | Errno::NOSYS) => {
+            retry_on_intr(|| syncfs(&directory))
         }
+        done => done,
     }
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
+    rustix::fs::open(path, DIRECTORY, Mode::empty())
 }
