@@ -32,10 +32,14 @@ fn make(path: &Path) -> Result<(), DiskError> {
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(failed(errno)),
     }
-    match path.parent() {
-        Some(above) if !above.as_os_str().is_empty() => make(above)?,
-        Some(_) => make(Path::new("."))?,
-        None => {}
+    let above = path
+        .parent()
+        .map(|above| match above.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => above,
+        });
+    if let Some(above) = above.filter(|above| *above != path) {
+        make(above)?;
     }
     match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(OWNER_ONLY)) {
         // Somebody else may have made it meanwhile.
