@@ -1,6 +1,7 @@
 //! The content of a file: what is durable, and what was written since.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::crash::Chooser;
 
@@ -145,48 +146,39 @@ impl Content {
         after
     }
 
-    /// Changes bytes wherever they are kept.
+    /// Puts bytes wherever those there are kept.
     pub(crate) fn poke(&mut self, offset: u64, bytes: &[u8]) {
-        let inside = offset.checked_add(bytes.len() as u64);
-        assert!(
-            inside.is_some_and(|end| end <= self.len),
-            "{} bytes at {offset} are not in a file of {}",
-            bytes.len(),
-            self.len
-        );
-        let mut changes = Vec::new();
-        self.for_each_unit(offset, bytes.len(), |number, in_unit, in_range| {
-            changes.push((number, in_unit, in_range));
+        self.alter(offset, bytes.len(), |there, in_range| {
+            there.copy_from_slice(&bytes[in_range]);
         });
-        for (number, in_unit, in_range) in changes {
-            let new = &bytes[in_range];
-            let durable = self.durable.entry(number);
-            let durable = durable.or_insert_with(|| vec![0; self.unit].into());
-            durable[in_unit.clone()].copy_from_slice(new);
-            if let Some(written) = self.written.get_mut(&number) {
-                for version in &mut written.versions {
-                    version[in_unit.clone()].copy_from_slice(new);
-                }
-            }
-        }
     }
 
     /// Turns every bit of a byte over, wherever it is kept.
     pub(crate) fn flip(&mut self, offset: u64) {
+        self.alter(offset, 1, |there, _| there[0] = !there[0]);
+    }
+
+    /// Changes a range of bytes wherever it is kept, unit by unit: `change` is given what is there,
+    /// and which part of the range that is.
+    fn alter(&mut self, offset: u64, len: usize, change: impl Fn(&mut [u8], Range<usize>)) {
+        let inside = offset.checked_add(len as u64);
         assert!(
-            offset < self.len,
-            "{offset} is not in a file of {}",
+            inside.is_some_and(|end| end <= self.len),
+            "{len} bytes at {offset} are not in a file of {}",
             self.len
         );
-        let unit = self.unit as u64;
-        let number = offset / unit;
-        let place = usize::try_from(offset % unit).expect("a unit is small");
-        let durable = self.durable.entry(number);
-        let durable = durable.or_insert_with(|| vec![0; self.unit].into());
-        durable[place] ^= 0xff;
-        if let Some(written) = self.written.get_mut(&number) {
-            for version in &mut written.versions {
-                version[place] ^= 0xff;
+        let mut parts = Vec::new();
+        self.for_each_unit(offset, len, |number, in_unit, in_range| {
+            parts.push((number, in_unit, in_range));
+        });
+        for (number, in_unit, in_range) in parts {
+            let durable = self.durable.entry(number);
+            let durable = durable.or_insert_with(|| vec![0; self.unit].into());
+            change(&mut durable[in_unit.clone()], in_range.clone());
+            if let Some(written) = self.written.get_mut(&number) {
+                for version in &mut written.versions {
+                    change(&mut version[in_unit.clone()], in_range.clone());
+                }
             }
         }
     }
@@ -219,7 +211,7 @@ impl Content {
         &self,
         offset: u64,
         len: usize,
-        mut each: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>),
+        mut each: impl FnMut(u64, Range<usize>, Range<usize>),
     ) {
         let unit = self.unit as u64;
         let mut done = 0;
