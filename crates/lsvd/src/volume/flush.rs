@@ -44,17 +44,22 @@ impl Shared {
         {
             log.durable.reached(point).await?;
         }
-        match &self.fence {
-            Some(fence) if !planted::is(Fault::FlushUnchecked) => fence.passed_lately().await,
-            Some(fence) => fence.refuse_fenced(),
-            None => Ok(()),
-        }
+        self.passed_lately().await
     }
 
     /// Waits until all that was answered before is in the store.
     pub(super) async fn store_all(&self) -> Result<()> {
-        match self.batcher.seal() {
-            Some(last) => self.progress.reached(last).await,
+        if let Some(last) = self.batcher.seal() {
+            self.progress.reached(last).await?;
+        }
+        self.passed_lately().await
+    }
+
+    /// Refuses where another writer took over, or nobody looked lately.
+    async fn passed_lately(&self) -> Result<()> {
+        match &self.fence {
+            Some(fence) if !planted::is(Fault::FlushUnchecked) => fence.passed_lately().await,
+            Some(fence) => fence.refuse_fenced(),
             None => Ok(()),
         }
     }

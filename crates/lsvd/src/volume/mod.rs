@@ -152,7 +152,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Closed, message));
         }
         match &self.fence {
-            Some(fence) => fence.refuse_fenced(),
+            Some(fence) => fence.refuse_fenced_and_look(),
             None => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
-use lsvd::{CheckpointOptions, ErrorKind, OpenOptions, Volume};
+use lsvd::{CheckpointOptions, ErrorKind, FlushTarget, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
@@ -214,4 +214,67 @@ fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {
     wait_for("the look in the background", || store.hanging() == 1);
     let fenced = first.flush().unwrap_err();
     assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+}
+
+/// Whoever has all of his data persisted is not idle as long as somebody uses the volume.
+#[test]
+fn a_writer_with_nothing_at_risk_learns_that_it_was_taken_over_by_whatever_is_asked_of_it() {
+    let ask: [(&str, FlushTarget, fn(&Volume) -> lsvd::Result<()>); 3] = [
+        ("flush", FlushTarget::Local, Volume::flush),
+        ("flush to the store", FlushTarget::Store, Volume::flush),
+        ("read", FlushTarget::Local, |volume| {
+            volume.read(0, &mut [0; 512])
+        }),
+    ];
+    for (what, flush, ask) in ask {
+        let memory = Arc::new(MemoryStore::new());
+        create(&memory);
+        let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
+        let options = OpenOptions {
+            log_bytes: LOG_BYTES,
+            flush,
+            ..OpenOptions::new("this machine")
+        };
+        let first = Volume::open(memory.clone(), &disk, hasty(), &options).unwrap();
+        first.write(0, &[1; 512]).unwrap();
+        first.flush().unwrap();
+        wait_for("the drain", || first.status().at_risk_bytes == 0);
+        let second = open(memory, &MemoryDisk::new(512), runtime());
+        second.write(0, &[2; 512]).unwrap();
+        // More than ten seconds, in which nothing is asked of it.
+        thread::sleep(Duration::from_millis(150));
+        assert!(
+            !first.status().fenced,
+            "{what}: an idle volume asked the store"
+        );
+        if what == "read" {
+            // It does not wait for the look, which is soon done.
+            wait_for("the fence", || ask(&first).is_err());
+        }
+        let fenced = ask(&first).expect_err(what);
+        assert_eq!(fenced.kind(), ErrorKind::Fenced, "{what}: {fenced}");
+    }
+}
+
+/// A store that is away keeps nobody from using a volume that has nothing to store.
+#[test]
+fn without_a_store_a_volume_with_nothing_at_risk_is_read_and_flushed() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let volume = open(store.clone(), &MemoryDisk::new(512), hasty());
+    volume.write(0, &[1; 512]).unwrap();
+    volume.flush().unwrap();
+    wait_for("the drain", || volume.status().at_risk_bytes == 0);
+    for fault in [Fault::Refuse(StoreErrorKind::Unavailable), Fault::Hang] {
+        store.fail_next_of("superblock.", Verb::Get, u64::MAX, fault);
+        for _ in 0..4 {
+            thread::sleep(Duration::from_millis(120));
+            assert_eq!(read(&volume, 0, 512), [1; 512]);
+            volume.flush().unwrap();
+        }
+        store.mend();
+        store.release();
+    }
+    assert!(volume.status().error.is_none());
 }

@@ -1,7 +1,9 @@
 //! The fence check: what was answered counts as persisted only when nobody took over meanwhile.
 //!
 //! One check covers all uploads that were answered before it began. While anything is not persisted
-//! there is a check at least every [`FENCE_CHECK_MAX`]; an idle volume asks the store for nothing.
+//! there is a check at least every [`FENCE_CHECK_MAX`]. Whoever uses a volume of which all is persisted
+//! has it checked as often: a flush waits for that, a read does not. An idle volume asks the store for
+//! nothing.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,7 +14,8 @@ use super::OwnSuperblocks;
 use crate::doors::runtime::Runtime;
 use crate::state::batch::Batcher;
 use crate::state::progress::Progress;
-use crate::sync::{Arc, Mutex};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, Signal};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{
     FENCE_CHECK_MAX, FENCE_CHECK_PATIENCE, FENCE_CHECK_PATIENCE_MAX, FENCE_CHECK_PAUSE,
@@ -29,6 +32,13 @@ pub(crate) struct Fence {
     /// Accepts nothing more once this writer is fenced.
     batcher: Arc<Batcher>,
     state: Mutex<State>,
+    /// When the last check began that passed, or that the store did not answer: nanoseconds of the
+    /// runtime's clock. Apart from the rest, since every read looks at it.
+    known: AtomicU64,
+    /// Whether somebody uses the volume who wants to know.
+    is_asked: AtomicBool,
+    /// Notified when that becomes so.
+    asked: Signal,
     /// Held by the flush that checks: those that come meanwhile use the outcome.
     checking: tokio::sync::Mutex<()>,
     fenced: OnceLock<Error>,
@@ -43,16 +53,8 @@ const CHECK: u64 = u64::MAX - 1;
 struct State {
     /// When the last check that passed began.
     passed: Duration,
-    /// When the last check that the store did not answer began.
-    unanswered: Option<Duration>,
     /// When the persisted point last moved, since the Unix epoch.
     persisted_at: Option<Duration>,
-}
-
-impl State {
-    fn was_unanswered(&mut self, began: Duration) {
-        self.unanswered = self.unanswered.max(Some(began));
-    }
 }
 
 /// Dropped when the checks end other than by themselves: whoever waits for something to be persisted,
@@ -84,9 +86,9 @@ impl Fence {
         batcher: Arc<Batcher>,
         retry_timeout: Duration,
     ) -> Self {
+        let since = own.since();
         let state = State {
-            passed: own.since(),
-            unanswered: None,
+            passed: since,
             persisted_at: None,
         };
         Self {
@@ -95,6 +97,9 @@ impl Fence {
             progress,
             batcher,
             state: Mutex::new(state),
+            known: AtomicU64::new(nanoseconds(since)),
+            is_asked: AtomicBool::new(false),
+            asked: Signal::default(),
             checking: tokio::sync::Mutex::default(),
             fenced: OnceLock::new(),
             retry_timeout,
@@ -116,12 +121,21 @@ impl Fence {
         self.fenced.get().cloned().map_or(Ok(()), Err)
     }
 
+    /// Fails once another writer took over, and has somebody look whether one did where nobody has
+    /// lately: who only reads learns of it, too.
+    pub(crate) fn refuse_fenced_and_look(&self) -> Result<()> {
+        self.refuse_fenced()?;
+        if !self.is_known_lately() && !self.is_asked.swap(true, Ordering::AcqRel) {
+            self.asked.notify();
+        }
+        Ok(())
+    }
+
     /// Makes sure that a check passed that began less than [`FENCE_CHECK_MAX`] ago, unless the store
-    /// cannot be asked or nothing is at risk. A store that does not answer within
-    /// [`FENCE_CHECK_PATIENCE`] cannot be asked.
+    /// cannot be asked. A store that does not answer within [`FENCE_CHECK_PATIENCE`] cannot be asked.
     pub(crate) async fn passed_lately(&self) -> Result<()> {
         self.refuse_fenced()?;
-        if !self.progress.is_at_risk() || self.is_known_lately() {
+        if self.is_known_lately() {
             return Ok(());
         }
         let began = self.runtime.now();
@@ -132,13 +146,13 @@ impl Fence {
             // The log keeps what was written until the store can be asked again.
             Either::Left(_) => self.refuse_fenced(),
             Either::Right(_) => {
-                self.state.lock().was_unanswered(began);
+                self.is_known_since(began);
                 self.refuse_fenced()
             }
         }
     }
 
-    /// One check for all flushes that want one.
+    /// One check for all who want one.
     async fn look(&self) -> Result<()> {
         let _turn = self.checking.lock().await;
         if self.is_known_lately() {
@@ -148,9 +162,23 @@ impl Fence {
     }
 
     fn is_known_lately(&self) -> bool {
-        let state = self.state.lock();
-        let known = state.passed.max(state.unanswered.unwrap_or_default());
+        let known = Duration::from_nanos(self.known.load(Ordering::Acquire));
         self.runtime.now().saturating_sub(known) < FENCE_CHECK_MAX
+    }
+
+    fn is_known_since(&self, began: Duration) {
+        self.known.fetch_max(nanoseconds(began), Ordering::AcqRel);
+    }
+
+    /// Waits until a check has to be made: gives whether for what is not persisted, or else for those
+    /// who ask.
+    async fn wanted(&self) -> bool {
+        let asked = || self.is_asked.swap(false, Ordering::AcqRel).then_some(());
+        let asked = Box::pin(self.asked.until(asked));
+        match select(Box::pin(self.progress.at_risk()), asked).await {
+            Either::Left(_) => true,
+            Either::Right(_) => false,
+        }
     }
 
     /// Checks whenever there is something to persist, and often enough while anything is at risk,
@@ -163,7 +191,13 @@ impl Fence {
         let mut patience = STORE_PATIENCE;
         let mut failing_since = None;
         loop {
-            self.progress.at_risk().await;
+            if !self.wanted().await {
+                match self.look().await {
+                    Err(error) if error.kind() == ErrorKind::Fenced => break,
+                    // What the store did not answer is asked again by the next who wants to know.
+                    Ok(()) | Err(_) => continue,
+                }
+            }
             self.progress.see(self.runtime.now());
             let Some(answered) = self.next().await else {
                 break;
@@ -234,9 +268,10 @@ impl Fence {
             Ok(()) => {
                 let mut state = self.state.lock();
                 state.passed = state.passed.max(began);
+                self.is_known_since(began);
             }
             Err(error) if error.kind() == ErrorKind::Fenced => self.fence(error),
-            Err(_) => self.state.lock().was_unanswered(began),
+            Err(_) => self.is_known_since(began),
         }
         checked
     }
@@ -258,4 +293,9 @@ impl Fence {
             Either::Left(_) | Either::Right(_) => {}
         }
     }
+}
+
+/// Of the runtime's clock, which does not get as far as [`u64::MAX`].
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
