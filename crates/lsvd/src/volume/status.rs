@@ -18,11 +18,13 @@ pub struct Status {
     pub object_size: u64,
     /// The epoch of this opening.
     pub epoch: Epoch,
-    /// Bytes that were written and are not persisted: what is lost if the local disk is lost, too.
+    /// Bytes that were written and are not persisted: what is lost if the local disk is lost, too. One
+    /// sector where that is discards and write-zeroes alone: 0 says that nothing is at risk.
     pub at_risk_bytes: u64,
     /// Age of the oldest of these.
     pub at_risk_since: Option<Duration>,
-    /// Bytes that were written and are not durable: what a loss of power takes.
+    /// Bytes of data that were written and are not durable: what a loss of power takes, besides
+    /// discards and write-zeroes.
     pub not_durable_bytes: u64,
     /// Size of the write log in bytes.
     pub log_bytes: u64,
@@ -54,6 +56,9 @@ impl Volume {
         let error = fenced.or(log_error).or_else(|| shared.progress.error());
         let oldest = shared.progress.oldest_at_risk(shared.runtime.now());
         let in_flight = shared.in_flight.bytes();
+        let not_stored = in_flight.unstored + shared.progress.held_bytes();
+        // What has no data counts as something: who waits for zero may rely on it.
+        let at_least = oldest.map_or(0, |_| SECTOR_BYTES);
         let segments = shared
             .log
             .as_ref()
@@ -67,7 +72,7 @@ impl Volume {
             size: self.size(),
             object_size: shared.pool.buffer_sectors() as u64 * SECTOR_BYTES,
             epoch: shared.epoch,
-            at_risk_bytes: in_flight.unstored + shared.progress.held_bytes(),
+            at_risk_bytes: not_stored.max(at_least),
             at_risk_since: oldest.map(|(_, age)| age),
             not_durable_bytes: in_flight.unlogged,
             log_bytes: u64::from(segments.1) * u64::from(segment_bytes),

@@ -14,6 +14,7 @@ mod failing_store;
 mod fence;
 mod host;
 mod inspect;
+mod large_log;
 mod lasting;
 mod late;
 mod mortal;

@@ -9,7 +9,7 @@ use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{Durability, ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
-use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
+use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
 use crate::world::{Hasty, read, runtime, wait_for};
@@ -273,4 +273,63 @@ fn a_block_that_the_log_lost_is_an_error_for_ever_and_the_stream_goes_on() {
         }
     }
     assert!((1..=2).contains(&damaged), "{damaged} blocks");
+}
+
+/// Changes without data are lost with the local disk just as well.
+#[test]
+fn discards_and_zeroes_that_are_not_stored_are_at_risk() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory));
+    let volume = open_with(store.clone(), &MemoryDisk::new(512), runtime(), &options()).unwrap();
+    volume.write(0, &[1; 65536]).unwrap();
+    wait_for("the drain", || volume.status().at_risk_bytes == 0);
+    for zero in [Volume::discard, Volume::write_zeroes] {
+        store.fail_next_of("data.", Verb::Put, u64::MAX, Fault::Hang);
+        zero(&volume, 0, 65536).unwrap();
+        volume.flush().unwrap();
+        let status = volume.status();
+        assert_eq!(status.at_risk_bytes, 512, "{status:?}");
+        assert!(status.at_risk_since.is_some(), "{status:?}");
+        store.mend();
+        wait_for("the drain", || {
+            store.release();
+            volume.status().at_risk_bytes == 0
+        });
+        assert_eq!(volume.status().at_risk_since, None);
+    }
+}
+
+/// A store that takes five seconds for an object: the log takes the writes, until it is full, and
+/// then as fast as there is room again. Nothing fails, and everything arrives.
+#[test]
+fn a_store_that_takes_five_seconds_for_an_object_slows_down_and_loses_nothing() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let hasty = || Arc::new(Hasty(runtime())) as Arc<dyn Runtime>;
+    let slow = Latency::new(memory.clone(), hasty()).writes("5s".parse().unwrap());
+    let disk = MemoryDisk::new(512);
+    let options = OpenOptions {
+        window: 2,
+        ..options()
+    };
+    let volume = open_with(Arc::new(slow), &disk, hasty(), &options).unwrap();
+    let content = |n: u64| vec![u8::try_from(n % 251).unwrap() + 1; 65536];
+    // Four times what the log holds.
+    let writes = 4 * LOG_BYTES / 65536;
+    for n in 0..writes {
+        volume.write(n * 65536, &content(n)).unwrap();
+        assert_eq!(read(&volume, n * 65536, 65536), content(n));
+        if n % 8 == 0 {
+            volume.flush().unwrap();
+            assert!(volume.status().error.is_none());
+        }
+    }
+    wait_for("the drain", || volume.status().at_risk_bytes == 0);
+    end(volume, &disk);
+    // From the store alone.
+    let volume = open_with(memory, &MemoryDisk::new(512), runtime(), &options).unwrap();
+    for n in 0..writes {
+        assert_eq!(read(&volume, n * 65536, 65536), content(n), "{n}");
+    }
 }
