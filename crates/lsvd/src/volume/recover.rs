@@ -120,8 +120,12 @@ impl Volume {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::InUse`] where another writer did
-    /// not close it, [`ErrorKind::Damaged`], and what store and disk say. Before the claim nothing was
-    /// changed but that a log of another was set aside; after it the volume can be opened again.
+    /// not close it, [`ErrorKind::Damaged`], and what store and disk say. Before the claim nothing is
+    /// changed in the store, and in `disk` a log that nobody needs may be replaced, and another's be set
+    /// aside; after it the volume can be opened again.
+    ///
+    /// `disk` serves one open volume at a time: whoever opens a second one with the same value, or the
+    /// same one again before the first is gone, damages the log of both.
     pub fn open(
         store: Arc<dyn ObjectStore>,
         disk: &Arc<dyn LocalDisk>,
@@ -182,7 +186,7 @@ impl Volume {
             false => None,
         };
         if let Some(log_end) = &log_end {
-            Start::extend(&mut end, log_end)?;
+            Start::extend(&mut end, epochs_before(&claim), log_end)?;
         }
         stream_of(&checkpoints, &claim, window)
             .refuse_damage(&end, epochs_before(&claim))

@@ -154,8 +154,9 @@ impl Start {
         self.map_entries(header, slot, &header.entries)
     }
 
-    /// Moves the end of the stream behind what the log has.
-    pub(super) fn extend(end: &mut End, log: &LogEnd) -> Result<()> {
+    /// Moves the end of the stream behind what the log has. `claimed` are the same epochs as they were
+    /// known before: an end that was fixed is not passed, since the stream goes on elsewhere from there.
+    pub(super) fn extend(end: &mut End, claimed: &[EpochEnd], log: &LogEnd) -> Result<()> {
         end.persisted = end.persisted.max(log.persisted());
         let stored = end.last;
         for id in log.batches().filter(|id| Some(*id) > stored) {
@@ -167,6 +168,18 @@ impl Start {
                 );
                 return Err(Error::new(ErrorKind::Damaged, message));
             };
+            let fixed = claimed.iter().find(|epoch| epoch.epoch == id.epoch().0);
+            let fixed = fixed.and_then(|epoch| epoch.objects);
+            if fixed.is_some_and(|fixed| id.sequence() >= fixed) {
+                let message = format!(
+                    "batch {} of the write log is behind the end of its epoch: the volume went on without \
+                     it, so this log is a copy, or came back from one. Use the log that the volume went \
+                     on with (--cache-dir), or, where that is gone for good, move this one away and take \
+                     the volume over without (--take-over)",
+                    ObjectName::data(id)
+                );
+                return Err(Error::new(ErrorKind::Damaged, message));
+            }
             epoch.objects = Some(id.sequence() + 1);
             end.last = Some(id);
         }

@@ -12,6 +12,7 @@ mod epochs;
 mod exclusive;
 mod failing_store;
 mod fence;
+mod found_log;
 mod host;
 mod inspect;
 mod large_log;

@@ -186,7 +186,12 @@ impl ScannedBatch {
         if let Some(fixed) = &record.object_header {
             self.header = Some(self.object_header(&record, fixed, header.volume)?);
         }
-        self.bad_blocks.extend(bad_blocks);
+        for block in bad_blocks {
+            // A block at the border of two records may be damaged in both.
+            if self.bad_blocks.last() != Some(&block) {
+                self.bad_blocks.push(block);
+            }
+        }
         self.note(&record);
         self.add_sums(&record);
         self.slices.push(LoggedSlice {

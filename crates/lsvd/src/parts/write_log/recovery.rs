@@ -50,7 +50,9 @@ pub(crate) struct LogEnd {
     behind: Vec<u32>,
     /// Bytes of data in them.
     bytes_behind: u64,
-    /// Other segments with records of the log.
+    /// Segments that begin with nothing that can be read.
+    unreadable: Vec<u32>,
+    /// Those of them with records of the log.
     used: Vec<u32>,
     /// What all records together say.
     marks: Marks,
@@ -115,6 +117,8 @@ impl WriteLog {
         if is_unused {
             return Ok(Beyond::Unused);
         }
+        // A batch whose beginning is damaged does not show, but what was durable of it was noted.
+        beyond.extend(all.synced.map(|synced| (synced.batch, 0)));
         // Where an end was fixed with a log, its last objects may be in that log alone.
         beyond.retain(|(batch, _)| !is_listed(*batch) || Some(*batch) > newest.persisted);
         // Persisted in the log's own time: of the stream up to there.
@@ -122,7 +126,7 @@ impl WriteLog {
         let sectors = beyond.iter().map(|(_, sectors)| sectors);
         Ok(match beyond.is_empty() {
             true => Beyond::Nothing,
-            // Perhaps none: a batch of discards alone has no data.
+            // Perhaps none: a batch of discards alone has no data, and of a damaged one nobody knows.
             false => Beyond::Bytes(sectors.sum::<u64>() * SECTOR_BYTES),
         })
     }
@@ -131,7 +135,7 @@ impl WriteLog {
     /// `stream_end`. Changes nothing.
     pub(crate) async fn find_end(&self, stream_end: Option<ObjectId>) -> Result<LogEnd> {
         let mut batches = BTreeMap::new();
-        let mut used = Vec::new();
+        let (mut unreadable, mut used) = (Vec::new(), Vec::new());
         let mut all = Marks::default();
         self.each_segment(|segment, bytes| {
             let found = marks(bytes, &self.header);
@@ -143,6 +147,9 @@ impl WriteLog {
                 Some(batch.batch) > stream_end
                     || (planted::is(Fault::StaleReplay) && batch.header.is_some())
             };
+            if scanned.is_none() {
+                unreadable.push(segment);
+            }
             match scanned.filter(is_behind) {
                 Some(batch) => drop(batches.insert(batch.batch, (segment, batch))),
                 None if found.has_records => used.push(segment),
@@ -172,6 +179,7 @@ impl WriteLog {
             chain,
             bytes_behind: sectors.sum::<u64>() * SECTOR_BYTES,
             behind: batches.values().map(|(segment, _)| *segment).collect(),
+            unreadable,
             used,
             marks: all,
         })
@@ -267,7 +275,10 @@ impl WriteLog {
         end: LogEnd,
         runtime: &dyn Runtime,
     ) -> Result<Vec<RecoveredBatch>> {
-        self.void(end.behind.iter().copied()).await?;
+        // Where nothing can be read there may be a batch all the same: a void whose sync failed, or
+        // that was killed before it, reads as zeroes and is gone with the power.
+        let voided = end.behind.iter().chain(&end.unreadable);
+        self.void(voided.copied()).await?;
         self.make_durable(&end).await?;
         let mut recovered = Vec::with_capacity(end.chain.len());
         for (segment, batch) in end.chain {
