@@ -55,8 +55,10 @@ pub(super) fn show(
 
 /// Shows the header, from whichever copy checks.
 fn show_header(headers: &[u8], len: u64, report: &mut Report<'_>) -> Option<FileHeader> {
-    for (number, copy) in headers.chunks(FILE_HEADER_BYTES).enumerate() {
-        if let Err(error) = FileHeader::decode(copy) {
+    let mut copies = headers.chunks(FILE_HEADER_BYTES);
+    for number in 0..HEADER_COPIES {
+        // One that the file is too short for is as bad as one that does not check.
+        if let Err(error) = FileHeader::decode(copies.next().unwrap_or_default()) {
             report.problem(format!("copy {number} of the header: {error}"));
         }
     }
