@@ -9,11 +9,11 @@ use lsvd::bytes::log::{
     ScannedBatch, SyncedMark, claims_log, marks, scan,
 };
 use lsvd::words::name::{ObjectId, ObjectName};
+use lsvd::words::text::wall_time;
 use serde_json::Value;
 
 use super::read;
 use super::report::{Report, Row};
-use crate::values::wall_time;
 
 /// What log files begin with.
 const MAGIC: &[u8] = b"LSVDlg\r\n";

@@ -5,11 +5,10 @@ use std::time::Duration;
 use lsvd::VolumeInfo;
 use lsvd::bytes::superblock::{CloseState, Superblock, Writer};
 use lsvd::words::name::{ObjectId, ObjectName};
-use lsvd::words::text::Size;
+use lsvd::words::text::{Size, wall_time};
 use serde_json::{Value, json};
 
 use crate::control::protocol::VolumeStatus;
-use crate::values::wall_time;
 
 /// What the server of a volume says.
 pub(super) enum Served {
