@@ -92,15 +92,12 @@ impl OpenOptions {
         self.checkpoint.check()
     }
 
-    /// Whether the write log is large enough for a volume with objects of `object_size` bytes.
+    /// Whether a volume with objects of `object_size` bytes can have a write log of this size.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`], and what would be right.
     pub fn check_log(&self, object_size: u64) -> Result<()> {
-        if self.log_bytes < write_log::bytes_min(object_size) {
-            return Err(write_log::too_small(self.log_bytes, object_size));
-        }
-        Ok(())
+        write_log::check_size(self.log_bytes, object_size)
     }
 
     const fn work(&self) -> Work {

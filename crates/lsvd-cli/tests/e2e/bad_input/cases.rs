@@ -370,6 +370,10 @@ pub(super) const CASES: &[Case] = &[
         "a write log too small",
         "serve DIR/vol --create 1G --log-size 1M",
     ),
+    usage(
+        "a write log too large",
+        "serve DIR/vol --create 1G --log-size 16000000T",
+    ),
     usage("the volumes in memory", "list memory://"),
     usage("an object in memory", "dump memory://"),
     usage("nothing to remove", "rm"),

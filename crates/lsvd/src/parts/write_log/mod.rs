@@ -52,14 +52,26 @@ pub(crate) fn bytes_min(object_size: u64) -> u64 {
     SEGMENTS_AT + segment_bytes(object_size) * u64::from(LOG_SEGMENTS_MIN)
 }
 
-/// What is said of a log of `bytes` bytes that is smaller than that.
-pub(crate) fn too_small(bytes: u64, object_size: u64) -> Error {
+/// The largest one: its segments are counted with 32 bits.
+fn bytes_max(object_size: u64) -> u64 {
+    SEGMENTS_AT + segment_bytes(object_size) * u64::from(u32::MAX)
+}
+
+/// Whether there can be a log of `bytes` bytes for batches of `object_size` bytes.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`], and what would be right.
+pub(crate) fn check_size(bytes: u64, object_size: u64) -> Result<()> {
+    let (least, most) = (bytes_min(object_size), bytes_max(object_size));
+    let right = match bytes {
+        bytes if bytes < least => format!("needs at least {least}"),
+        bytes if bytes > most => format!("has at most {most}"),
+        _ => return Ok(()),
+    };
     let message = format!(
-        "a write log of {bytes} bytes cannot be: with objects of {object_size} bytes it needs at \
-         least {}",
-        bytes_min(object_size)
+        "a write log of {bytes} bytes cannot be: with objects of {object_size} bytes it {right}"
     );
-    Error::new(ErrorKind::InvalidArgument, message)
+    Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
 impl WriteLog {
@@ -72,16 +84,15 @@ impl WriteLog {
         object_size: u64,
         bytes: u64,
     ) -> Result<Self> {
+        check_size(bytes, object_size)?;
         let segment_bytes = segment_bytes(object_size);
-        let segments = bytes.saturating_sub(SEGMENTS_AT) / segment_bytes;
-        let fits = u32::try_from(segment_bytes)
-            .ok()
-            .zip(u32::try_from(segments).ok());
-        let Some((segment_bytes, segments)) =
-            fits.filter(|(_, segments)| *segments >= LOG_SEGMENTS_MIN)
-        else {
-            return Err(too_small(bytes, object_size));
-        };
+        let segments = (bytes - SEGMENTS_AT) / segment_bytes;
+        let counts =
+            u32::try_from(segment_bytes).and_then(|bytes| Ok((bytes, segments.try_into()?)));
+        let (segment_bytes, segments): (u32, u32) = counts.map_err(|error| {
+            let message = format!("a write log for objects of {object_size} bytes cannot be");
+            Error::new(ErrorKind::InvalidArgument, message).because(error)
+        })?;
         let directory = disk.path();
         let failed = |error| failure("make", &directory, error);
         // What a crash left half made is of no use to anybody.
