@@ -225,7 +225,11 @@ fn superblock_lines(newest: &Superblock) -> Vec<Line> {
 /// How a writer ended.
 fn closed(writer: &Writer) -> String {
     match writer.close {
-        None => "not closed".to_owned(),
+        // What it had not stored is there.
+        None => match &writer.log {
+            Some(log) => format!("not closed, its log is {}", log.path),
+            None => "not closed".to_owned(),
+        },
         Some(CloseState::Clean) => "closed, all is stored".to_owned(),
         Some(CloseState::Unclean { log_bytes }) => {
             let place = writer.log.as_ref().map_or("", |log| log.path.as_str());
