@@ -43,6 +43,7 @@ Examples:
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let url = &arguments.url;
+    volume::refuse_new_name(url)?;
     let options = lasting::create_options(
         arguments.size,
         arguments.object_size,

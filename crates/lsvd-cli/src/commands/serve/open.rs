@@ -19,7 +19,7 @@ use super::Arguments;
 use super::endpoint::Endpoint;
 use crate::commands::volume::lasting::{self, LocalState};
 use crate::commands::volume::{
-    engine_runtime, no_volume, open_ephemeral, place_failure, volume_failure,
+    engine_runtime, no_volume, open_ephemeral, place_failure, refuse_new_name, volume_failure,
 };
 use crate::failure::Failure;
 
@@ -134,7 +134,7 @@ fn open_lasting(
             refuse_another_shape(arguments, found, create)?;
             open.check_log(found.state.object_size)?;
         }
-        (None, Some(_)) => {}
+        (None, Some(_)) => refuse_new_name(url)?,
         (None, None) => return Err(no_volume(url)),
     }
     // Whoever has the volume keeps its locks until all else that is needed is there.
