@@ -1,8 +1,8 @@
 //! From the arguments to a volume that is open and a socket that is bound.
 //!
 //! What is wrong with the arguments is found before anything is touched. A volume that lasts is
-//! locked first, so that a second server hears who the first one is, and nothing is claimed before
-//! the socket is there.
+//! locked first, so that a second server hears who the first one is, and nothing is made or claimed
+//! before the socket is there.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use lsvd::words::text::Size;
 use lsvd::{CreateOptions, EphemeralOptions, ErrorKind, OpenOptions, Volume};
 use lsvd_nbd::Listener;
 use lsvd_store::{Missing, Occupied, StoreUrl};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 use super::Arguments;
 use super::endpoint::Endpoint;
@@ -80,19 +80,19 @@ impl Plan {
         Ok(Self::Lasting { create, open })
     }
 
-    /// Carries it out.
-    pub(super) fn open(
+    /// Carries it out. Dropped before its end it has done what a crash at that moment leaves, except
+    /// that the socket is gone.
+    pub(super) async fn open(
         self,
         arguments: &Arguments,
         endpoint: &Endpoint,
-        runtime: &Runtime,
+        handle: &Handle,
     ) -> Result<Opened, Failure> {
         let volume = &arguments.volume;
-        let handle = runtime.handle();
         match self {
             Self::Ephemeral(options) => {
                 // The socket before the volume: where it is refused, nothing else was touched.
-                let listener = runtime.block_on(endpoint.bind())?;
+                let listener = endpoint.bind().await?;
                 let store = volume.create_store(handle)?;
                 Ok(Opened {
                     listener,
@@ -104,31 +104,32 @@ impl Plan {
                 let store = volume.url.open_read_only();
                 let store = store.map_err(|error| volume_failure(&volume.url, error))?;
                 let store = volume.slowed(store, handle);
-                let listener = runtime.block_on(endpoint.bind())?;
-                let opened = Volume::open_read_only(store, engine_runtime(handle));
+                let listener = endpoint.bind().await?;
+                let opened = Volume::open_read_only_async(store, engine_runtime(handle));
                 Ok(Opened {
                     listener,
-                    volume: opened.map_err(|error| volume_failure(&volume.url, error))?,
+                    volume: opened
+                        .await
+                        .map_err(|error| volume_failure(&volume.url, error))?,
                     kind: Kind::ReadOnly,
                 })
             }
             Self::Lasting { create, open } => {
-                open_lasting(arguments, endpoint, runtime, create, &open)
+                open_lasting(arguments, endpoint, handle, create, &open).await
             }
         }
     }
 }
 
-fn open_lasting(
+async fn open_lasting(
     arguments: &Arguments,
     endpoint: &Endpoint,
-    runtime: &Runtime,
+    handle: &Handle,
     create: Option<CreateOptions>,
     open: &OpenOptions,
 ) -> Result<Opened, Failure> {
     let url = &arguments.volume.url;
-    let handle = runtime.handle();
-    let found = look(url, handle)?;
+    let found = look(url, handle).await?;
     match (&found, create) {
         (Some(found), create) => {
             refuse_another_shape(arguments, found, create)?;
@@ -140,7 +141,7 @@ fn open_lasting(
     // Whoever has the volume keeps its locks until all else that is needed is there.
     let taken = found.as_ref().filter(|_| open.take_over);
     let (listener, store, local) = if let Some(taken) = taken {
-        let listener = runtime.block_on(endpoint.bind())?;
+        let listener = endpoint.bind().await?;
         let local = local_state(arguments, taken.volume, handle)?;
         let store = lock_store(arguments, Missing::Refuse, Occupied::TakeOver, handle)?;
         (listener, store, local)
@@ -150,17 +151,18 @@ fn open_lasting(
             None => Missing::Make,
         };
         let store = lock_store(arguments, missing, Occupied::Refuse, handle)?;
-        let listener = runtime.block_on(endpoint.bind())?;
+        let listener = endpoint.bind().await?;
         let uuid = match (found, create) {
             (None, Some(options)) => {
-                Volume::create(Arc::clone(&store), engine_runtime(handle), options)?
+                let runtime = engine_runtime(handle);
+                Volume::create_async(Arc::clone(&store), runtime, options).await?
             }
             (Some(found), _) => found.volume,
             (None, None) => return Err(no_volume(url)),
         };
         (listener, store, local_state(arguments, uuid, handle)?)
     };
-    let volume = lasting::open(store, &local, handle, open)?;
+    let volume = lasting::open(store, &local, handle, open).await?;
     Ok(Opened {
         listener,
         volume,
@@ -169,13 +171,13 @@ fn open_lasting(
 }
 
 /// The newest superblock of the volume that is there, if one is.
-fn look(url: &StoreUrl, runtime: &Handle) -> Result<Option<Superblock>, Failure> {
+async fn look(url: &StoreUrl, runtime: &Handle) -> Result<Option<Superblock>, Failure> {
     let store = match url.open_read_only() {
         Ok(store) => store,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(place_failure(error)),
     };
-    let newest = Volume::newest_superblock(store, engine_runtime(runtime))?;
+    let newest = Volume::newest_superblock_async(store, engine_runtime(runtime)).await?;
     Ok(newest.filter(|newest| newest.state.change != Change::Tombstone))
 }
 

@@ -194,12 +194,12 @@ impl LocalState {
 }
 
 /// Opens the volume in `store` for writing.
-pub(crate) fn open(
+pub(crate) async fn open(
     store: Arc<dyn ObjectStore>,
     local: &LocalState,
     runtime: &Handle,
     options: &OpenOptions,
 ) -> Result<Volume, Failure> {
     let runtime = engine_runtime(runtime);
-    Ok(Volume::open(store, &local.disk, runtime, options)?)
+    Ok(Volume::open_async(store, &local.disk, runtime, options).await?)
 }
