@@ -62,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let store = url.open_volume(Missing::Make, Occupied::Refuse);
     let store = store.map_err(place_failure)?;
-    let volume = Volume::create(store, runtime, options)?;
+    // What is wrong with the settings was found before.
+    let volume = Volume::create(store, runtime, options).map_err(place_failure)?;
     writeln!(std::io::stdout(), "{volume}").map_err(Failure::from_output)
 }

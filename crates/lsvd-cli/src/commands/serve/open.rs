@@ -152,15 +152,12 @@ async fn open_lasting(
         };
         let store = lock_store(arguments, missing, Occupied::Refuse, handle)?;
         let listener = endpoint.bind().await?;
-        let uuid = match (found, create) {
-            (None, Some(options)) => {
-                let runtime = engine_runtime(handle);
-                Volume::create_async(Arc::clone(&store), runtime, options).await?
-            }
-            (Some(found), _) => found.volume,
+        let local = match (found, create) {
+            (None, Some(options)) => create_volume(arguments, &store, options, handle).await?,
+            (Some(found), _) => local_state(arguments, found.volume, handle)?,
             (None, None) => return Err(no_volume(url)),
         };
-        (listener, store, local_state(arguments, uuid, handle)?)
+        (listener, store, local)
     };
     let volume = lasting::open(store, &local, handle, open).await?;
     Ok(Opened {
@@ -168,6 +165,27 @@ async fn open_lasting(
         volume,
         kind: Kind::Lasting(local),
     })
+}
+
+/// Makes the volume, and opens its local state. The volume is the last to be made: a write log of
+/// another volume, or a directory that is in use, is found before.
+async fn create_volume(
+    arguments: &Arguments,
+    store: &Arc<dyn ObjectStore>,
+    options: CreateOptions,
+    handle: &Handle,
+) -> Result<LocalState, Failure> {
+    let cache_dir = arguments.lasting.cache_dir.as_deref();
+    let known = LocalState::open_for_new(&arguments.volume.url, cache_dir, handle)?;
+    if let Some(known) = &known {
+        known.refuse_log().await?;
+    }
+    let created = Volume::create_async(Arc::clone(store), engine_runtime(handle), options);
+    let uuid = created.await.map_err(place_failure)?;
+    match known {
+        Some(known) => Ok(known),
+        None => local_state(arguments, uuid, handle),
+    }
 }
 
 /// The newest superblock of the volume that is there, if one is.

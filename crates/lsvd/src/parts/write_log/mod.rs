@@ -74,6 +74,55 @@ pub(crate) fn check_size(bytes: u64, object_size: u64) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
 
+/// Removes the logs of `volume` from a directory: the one that was written last, those that were set
+/// aside, and one that is half made. What belongs to another volume stays, and so does what does not
+/// say whose it is.
+///
+/// # Errors
+/// The disk's.
+pub(crate) async fn remove_all(disk: &dyn LocalDisk, volume: VolumeUuid) -> Result<()> {
+    let directory = disk.path();
+    let failed = |error| failure("remove", &directory, error);
+    for name in disk.list().await.map_err(failed)? {
+        let goes = match name.as_str() {
+            // Of use to nobody: the next log that is made here takes its place.
+            NEW_FILE => true,
+            name if name == FILE || name.starts_with(FOREIGN_FILE) => {
+                is_of_volume(disk, name, volume).await.map_err(failed)?
+            }
+            _ => false,
+        };
+        if goes {
+            disk.remove(&name).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file says that it is a log of `volume`.
+async fn is_of_volume(
+    disk: &dyn LocalDisk,
+    name: &str,
+    volume: VolumeUuid,
+) -> Result<bool, DiskError> {
+    let Some(file) = disk.open(name).await? else {
+        return Ok(false);
+    };
+    let header_bytes = FILE_HEADER_BYTES * HEADER_COPIES;
+    let bytes = match file.len() < SEGMENTS_AT {
+        true => Bytes::new(),
+        false => file.read(0, header_bytes).await?,
+    };
+    match FileHeader::decode(&bytes) {
+        Ok(header) => Ok(header.volume == volume),
+        Err(error) => {
+            let directory = disk.path();
+            tracing::warn!(directory, name, %error, "left here: nothing says whose write log this is");
+            Ok(false)
+        }
+    }
+}
+
 impl WriteLog {
     /// Makes a log of at most `bytes` bytes, whose space is taken from now on. It is there, whole and
     /// under its name, or it is not.
@@ -156,7 +205,7 @@ impl WriteLog {
                 header.block_bytes,
                 file.block_bytes()
             );
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
+            return Err(Error::new(ErrorKind::NotEmpty, message));
         }
         Ok(Some(Self {
             file,
