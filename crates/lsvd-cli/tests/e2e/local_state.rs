@@ -1,7 +1,9 @@
 //! Where a volume keeps its write log: in a directory that the user names, which others may have had
 //! before and may have after.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd, lsvd_within};
@@ -93,4 +95,16 @@ fn no_volume_is_made_where_its_write_log_cannot_be() {
     // The volume is there, so it is no wrong usage either.
     let ended = refused(&volume, &cache, &[]).assert_code(1);
     assert!(ended.stderr.contains(told), "{ended}");
+}
+
+#[test]
+fn a_write_log_whose_path_is_no_text_is_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join(OsStr::from_bytes(b"c\xff"));
+    let volume = folder.path().join("vol");
+    let ended = refused(&volume, &cache, &["--create", "64M"]).assert_code(2);
+    let message = "the path of the write log must be UTF-8";
+    assert!(ended.stderr.contains(message), "{ended}");
+    assert!(ended.stderr.contains("--cache-dir"), "{ended}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{ended}");
 }

@@ -131,6 +131,9 @@ pub(crate) fn open_options(
     volume: &VolumeArguments,
     lasting: &LastingArguments,
 ) -> Result<OpenOptions, Failure> {
+    if let Some(cache_dir) = &lasting.cache_dir {
+        refuse_no_text(cache_dir)?;
+    }
     let options = OpenOptions {
         take_over: lasting.take_over,
         unsafe_no_fencing: lasting.unsafe_no_fencing,
@@ -145,6 +148,20 @@ pub(crate) fn open_options(
     };
     options.check()?;
     Ok(options)
+}
+
+/// The path goes into the superblock, for the next who opens, asks or removes the volume, and that is
+/// text: of a path that is none he would be told another.
+fn refuse_no_text(cache_dir: &Path) -> Result<(), Failure> {
+    let path = machine::absolute(cache_dir)?;
+    if path.to_str().is_some() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the path of the write log must be UTF-8, and {:?} is not: name another directory with \
+         --cache-dir",
+        path.display().to_string()
+    )))
 }
 
 /// This machine's part of a volume: the directory of its write log.
