@@ -1,15 +1,7 @@
-//! Values as people type and read them that only this program knows: addresses, moments.
+//! Values as people type and read them that only this program knows: addresses.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, UNIX_EPOCH};
-
-/// A time since the Unix epoch as people read it, to the second.
-pub(crate) fn wall_time(since_epoch: Duration) -> String {
-    // The last moment that can be written with four digits of the year.
-    let last = Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch.min(last)).to_string()
-}
 
 /// Where to listen for TCP connections.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -279,3 +279,27 @@ fn what_was_just_written_is_read_at_once() {
 fn is_tmpfs(path: &std::path::Path) -> bool {
     rustix::fs::statfs(path).expect("it exists").f_type == 0x0102_1994
 }
+
+/// Whoever opens a FIFO as a file waits for one who writes to it.
+#[test]
+fn what_is_no_regular_file_is_no_object_and_not_waited_for() {
+    let scratch = scratch();
+    let store = LocalDirectory::create_empty(scratch.path()).unwrap();
+    let fifo = scratch.path().join("data.00000000");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    fs::create_dir(scratch.path().join("data.00000001")).unwrap();
+    for name in ["data.00000000", "data.00000001"] {
+        let whole = block_on(store.get(name)).unwrap_err();
+        let range = block_on(store.get_range(name, 0..512)).unwrap_err();
+        for error in [whole, range] {
+            assert_eq!(error.kind(), StoreErrorKind::Permission, "{error}");
+            let named = error.to_string();
+            assert!(named.contains(name), "{named}");
+        }
+        assert!(store.try_get_range(name, 0, &mut [0; 512]).is_none());
+    }
+    let put = block_on(store.put("data.00000000", vec![Bytes::from_static(b"x")]));
+    assert_eq!(put.unwrap_err().kind(), StoreErrorKind::AlreadyExists);
+    assert_eq!(block_on(store.list()).unwrap(), []);
+}

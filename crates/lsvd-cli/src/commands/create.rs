@@ -43,6 +43,7 @@ Examples:
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let url = &arguments.url;
+    volume::refuse_new_name(url)?;
     let options = lasting::create_options(
         arguments.size,
         arguments.object_size,
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let store = url.open_volume(Missing::Make, Occupied::Refuse);
     let store = store.map_err(place_failure)?;
-    let volume = Volume::create(store, runtime, options)?;
+    // What is wrong with the settings was found before.
+    let volume = Volume::create(store, runtime, options).map_err(place_failure)?;
     writeln!(std::io::stdout(), "{volume}").map_err(Failure::from_output)
 }

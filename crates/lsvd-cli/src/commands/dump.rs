@@ -9,7 +9,7 @@ mod superblock;
 
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use clap::Args;
@@ -17,6 +17,7 @@ use lsvd::bytes::checkpoint::CHECKPOINT_BYTES_MAX;
 use lsvd::bytes::object_header::{FIXED_HEADER_BYTES, MAGIC, ObjectHeader};
 use lsvd::words::name::{ObjectKind, ObjectName};
 use lsvd_store::StoreUrl;
+use rustix::fs::OFlags;
 
 use crate::failure::Failure;
 use header::Header;
@@ -88,8 +89,7 @@ fn examine(path: &Path, report: &mut Report<'_>) -> Result<(), Failure> {
     let place = path.display();
     let failed =
         |error: io::Error| Failure::failed(format!("cannot read {place}: {error}; name a file"));
-    let file = File::open(path).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
+    let (file, len) = open(path).map_err(failed)?;
     let name = path.file_name().and_then(|name| name.to_str());
     if log::show(&file, len, name, report).map_err(failed)? {
         return Ok(());
@@ -117,6 +117,20 @@ fn examine(path: &Path, report: &mut Report<'_>) -> Result<(), Failure> {
         name,
     };
     dumped.show(kind, report).map_err(failed)
+}
+
+/// Opens a file and says how long it is. Anything else is refused, and not waited for, as a FIFO is
+/// that nobody writes to.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut options = File::options();
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.read(true).custom_flags(nonblock).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let kind = io::ErrorKind::InvalidInput;
+        return Err(io::Error::new(kind, "it is no regular file"));
+    }
+    Ok((file, metadata.len()))
 }
 
 fn claimed_kind(bytes: &[u8]) -> Option<ObjectKind> {

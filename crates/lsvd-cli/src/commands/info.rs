@@ -80,8 +80,11 @@ fn ask(url: &StoreUrl, newest: &Superblock) -> Result<Served, Failure> {
     let log = ours.and_then(|writer| writer.log.as_ref());
     let log = log.map(|log| PathBuf::from(&log.path));
     let default = machine::local_state(url, newest.volume)?;
+    let mut places = log.into_iter().chain([default]).collect::<Vec<_>>();
+    // A server that is stopped is waited for, and once is enough, by whichever path it is reached.
+    places.dedup_by_key(|place| place.canonicalize().unwrap_or_else(|_| place.clone()));
     let mut silent = Served::No;
-    for place in log.into_iter().chain([default]) {
+    for place in places {
         match client::status(&place) {
             Ok(Some(status)) if status.volume == newest.volume.to_string() => {
                 return Ok(Served::By(Box::new(status)));

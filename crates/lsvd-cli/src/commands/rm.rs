@@ -62,8 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             local.remove()?;
         } else {
             // Named by the user, so there may be more in it.
-            let place = local.path().display();
-            tracing::warn!(%place, "the write log of the removed volume is left here");
+            local.remove_logs(newest.volume)?;
         }
     }
     Ok(())

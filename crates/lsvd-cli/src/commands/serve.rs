@@ -80,7 +80,8 @@ const AFTER_HELP: &str = "\
 One line with the NBD URI is printed when clients can connect. SIGTERM or SIGINT ends in order:
 no new clients, requests in work are answered, what is not stored yet is stored. A second one ends
 at once. What cannot be stored in time stays in the write log; without one it is lost. Either way the
-exit code is 1 then.
+exit code is 1 then, and so it is where a signal comes before that line: the opening is left, which
+loses nothing.
 
 What is durable when:
   --durability writeback      a write is answered when it is in memory, as a disk with a volatile
@@ -115,10 +116,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let plan = Plan::new(arguments)?;
     let endpoint = Endpoint::choose(arguments)?;
     let runtime = volume::start_runtime()?;
-    // First of all, so that no signal finds its old meaning once something is there to be closed.
-    let signals = runtime.block_on(async { Signals::listen() })?;
-    let opened = plan.open(arguments, &endpoint, &runtime)?;
-    let outcome = runtime.block_on(serve(arguments, opened, signals));
+    let outcome = runtime.block_on(async {
+        // First of all, so that no signal finds its old meaning once something is there to be closed.
+        let mut signals = Signals::listen()?;
+        let opened = tokio::select! {
+            // Once it is open it is closed in order.
+            biased;
+            opened = plan.open(arguments, &endpoint, runtime.handle()) => opened?,
+            // Each step of an opening may crash, so it may be left at any of them: the next opening
+            // finds what a crash would have left.
+            () = signals.next() => return Err(close::before_it_was_open(&arguments.volume.url)),
+        };
+        serve(arguments, opened, signals).await
+    });
     // Uploads that are stuck must not hold the end up; what they mean is in the outcome.
     runtime.shutdown_background();
     outcome

@@ -2,7 +2,9 @@
 
 pub(crate) mod lasting;
 
+use std::ffi::OsStr;
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +100,7 @@ impl VolumeArguments {
     /// The settings of a new ephemeral volume of `size` bytes; to be asked for before anything is made, so
     /// that settings that no volume can have leave nothing behind.
     pub(crate) fn options(&self, Size(size): Size) -> Result<EphemeralOptions, Failure> {
+        refuse_new_name(&self.url)?;
         let options = EphemeralOptions {
             size,
             object_size: self.object_size.unwrap_or(OBJECT_SIZE).0,
@@ -134,6 +137,21 @@ impl VolumeArguments {
         }
         store
     }
+}
+
+/// Refuses a name that no new volume may have. One that is there keeps its name and is served.
+pub(crate) fn refuse_new_name(url: &StoreUrl) -> Result<(), Failure> {
+    let StoreUrl::LocalDirectory(path) = url else {
+        return Ok(());
+    };
+    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    if !name.contains(&b'@') {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{url} cannot be the name of a new volume: '@' will separate a snapshot's name; choose one \
+         without it"
+    )))
 }
 
 /// Bytes a second, as people write them.

@@ -12,10 +12,9 @@
 
 use lsvd::Status;
 use lsvd::words::name::ObjectName;
+use lsvd::words::text::wall_time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::values::wall_time;
 
 /// The version that this program speaks.
 pub(crate) const VERSION: u64 = 1;

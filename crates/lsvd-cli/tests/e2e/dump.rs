@@ -402,6 +402,19 @@ fn a_write_log_is_shown_record_by_record() {
 }
 
 #[test]
+fn a_write_log_too_short_for_its_header_does_not_check() {
+    let (_directory, path) = log();
+    let whole = fs::read(&path).unwrap();
+    for (len, missing) in [(0, 2), (100, 2), (4096, 1)] {
+        fs::write(&path, &whole[..len]).unwrap();
+        let (shown, ended) = dump(&path, 1);
+        let of_headers = problems(&shown);
+        let of_headers = of_headers.iter().filter(|told| told.starts_with("copy "));
+        assert_eq!(of_headers.count(), missing, "{len} bytes: {ended}");
+    }
+}
+
+#[test]
 fn a_damaged_write_log_is_shown_as_far_as_it_goes() {
     let (_directory, path) = log();
     let sound = fs::read(&path).unwrap();

@@ -1,7 +1,8 @@
 //! `lsvd info` on real objects, sound and damaged.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 
 use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd, may_mount};
 
@@ -136,4 +137,40 @@ fn a_place_without_objects_is_no_volume() {
     fs::write(directory.objects().join("letter.txt"), "dear").unwrap();
     let ended = Ended::run(lsvd().arg("info").arg(directory.objects())).assert_code(1);
     assert!(ended.stderr.contains("no object of a volume"), "{ended}");
+}
+
+/// A volume whose server was killed.
+fn killed() -> ObjectDirectory {
+    let arguments = ["--create", "64M", "--log-size", "64M"];
+    Server::start_lasting(ObjectDirectory::new(), &arguments).kill()
+}
+
+#[test]
+fn the_log_of_a_server_that_was_killed_is_named() {
+    let directory = killed();
+    let log = directory.objects().join("cache");
+    let written = format!("(epoch 0), not closed, its log is {}\n", log.display());
+    Ended::success(lsvd().arg("info").arg(directory.objects())).assert_stdout_has(&written);
+}
+
+/// Listens in the place of a server that is stopped: it is connected to and never answers.
+#[test]
+fn a_server_that_does_not_answer_is_asked_once() {
+    let directory = killed();
+    let link = directory.path().join("link");
+    symlink(directory.objects(), &link).unwrap();
+    let socket = directory.objects().join("cache/control.sock");
+    drop(fs::remove_file(&socket));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let path = [directory.objects(), link];
+    let shown = path.map(|path| Ended::run(lsvd().arg("info").arg(path)));
+    for ended in shown {
+        let ended = ended.assert_code(0);
+        let said = ended.stdout.contains("a server that cannot be asked");
+        assert!(said, "{ended}");
+    }
+    // All that connected wait to be accepted.
+    listener.set_nonblocking(true).unwrap();
+    let asked = std::iter::from_fn(|| listener.accept().ok()).count();
+    assert_eq!(asked, 2, "once by each `lsvd info`");
 }

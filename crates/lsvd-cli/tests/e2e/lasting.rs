@@ -285,3 +285,21 @@ fn a_local_state_elsewhere_is_found_by_its_claim() {
     assert!(!directory.objects().join("cache").exists());
     server.close();
 }
+
+/// No new volume gets a name with '@'; one that has it, as after a change of its name, stays usable,
+/// and a directory above may be called as it likes.
+#[test]
+fn a_name_with_an_at_is_for_volumes_that_are_there() {
+    let directory = created("16M");
+    let renamed = directory.path().join("vol@old");
+    fs::rename(directory.objects(), &renamed).unwrap();
+    let arguments = [&SMALL_LOG[..], &["--create", "16M"]].concat();
+    let server = Server::start_at(&renamed, directory, &arguments);
+    nbdsh(&server, "h.pwrite(b'x' * 4096, 0); h.flush()");
+    server.close();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("@home")).unwrap();
+    let mut create = lsvd();
+    create.arg("create").arg(folder.path().join("@home/vol"));
+    Ended::success(create.args(["--size", "16M"]));
+}

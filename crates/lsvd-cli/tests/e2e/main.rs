@@ -16,6 +16,8 @@ mod fs;
 mod info;
 mod killed_fs;
 mod lasting;
+mod local_state;
+mod no_file;
 mod one_writer;
 mod readme;
 mod shutdown;

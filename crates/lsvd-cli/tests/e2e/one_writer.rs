@@ -243,3 +243,38 @@ h.flush()
     nbdsh(&writer, "assert h.pread(12288, 0) == b'later.' * 2048");
     writer.close();
 }
+
+#[test]
+fn a_take_over_says_what_the_volume_has_and_since_when() {
+    let first = first();
+    // In the log alone.
+    nbdsh(&first, "h.flush()");
+    let second = taking_over(&first);
+    second.signal(Signal::TERM);
+    let (ended, _) = second.wait();
+    assert!(ended.stderr.contains("nothing was ever stored"), "{ended}");
+    drop(first);
+
+    let first = self::first();
+    nbdsh(&first, "h.pwrite(b'x' * 4096, 0)");
+    let stored = || {
+        let names = first.directory().names();
+        names.iter().any(|name| name.starts_with("data."))
+    };
+    wait_for("the first write is stored", stored);
+    let second = taking_over(&first);
+    second.signal(Signal::TERM);
+    let (ended, _) = second.wait();
+    let made = ended
+        .stderr
+        .split_once("made=\"")
+        .unwrap_or_else(|| panic!("{ended}"));
+    let made = made.1.split('"').next().unwrap_or_default();
+    let form = |byte: u8| match byte {
+        b'0'..=b'9' => '0',
+        other => char::from(other),
+    };
+    let form: String = made.bytes().map(form).collect();
+    assert_eq!(form, "0000-00-00T00:00:00Z", "{ended}");
+    assert!(ended.stderr.contains("last=\"data.00000000\""), "{ended}");
+}

@@ -5,15 +5,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lsvd::bytes::data_object::DataHeader;
 use lsvd::bytes::entry::EntryKind;
 use lsvd::words::name::ObjectName;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Ended, ObjectDirectory, Server, client};
+use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd};
 
 /// A client that runs a script of libnbd's shell beside the test.
 struct Client {
@@ -268,4 +268,62 @@ fn the_socket_of_a_killed_server_is_taken_over() {
     Ended::success(client("nbdinfo").arg(server.uri()));
     let directory = server.close();
     assert!(!directory.socket().exists(), "the socket is still there");
+}
+
+/// An opening takes many requests to the store, and each of them takes this long.
+const STORE_LATENCY: Duration = Duration::from_secs(20);
+
+/// Starts a server whose store is slow, sends it `signal` as soon as its socket is there, and waits
+/// for its end.
+fn signalled_while_it_opens(directory: &ObjectDirectory, create: bool, signal: Signal) -> Ended {
+    let latency = format!("{}s", STORE_LATENCY.as_secs());
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_lsvd"));
+    serve.env_remove("LSVD_LOG");
+    serve.arg("serve").arg(directory.objects());
+    serve.arg("--socket").arg(directory.socket());
+    serve.args(["--log-size", "64M", "--store-latency", &latency]);
+    if create {
+        serve.args(["--create", "64M"]);
+    }
+    serve.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = serve.spawn().unwrap();
+    let started = Instant::now();
+    while !directory.socket().exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no socket");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let signalled = Instant::now();
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let too_long = || signalled.elapsed() > STORE_LATENCY / 2;
+    while child.try_wait().unwrap().is_none() && !too_long() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Nothing happens to one that has ended.
+    child.kill().unwrap();
+    Ended::from_output(child.wait_with_output().unwrap(), format!("{serve:?}"))
+}
+
+#[test]
+fn a_signal_ends_an_opening_at_once_and_the_next_one_goes_on() {
+    for (create, signal) in [(true, Signal::TERM), (false, Signal::INT)] {
+        let directory = ObjectDirectory::new();
+        if !create {
+            let mut create = lsvd();
+            create.arg("create").arg(directory.objects());
+            Ended::success(create.args(["--size", "64M"]));
+        }
+        let ended = signalled_while_it_opens(&directory, create, signal).assert_code(1);
+        assert_eq!(ended.stdout, "", "{ended}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended}");
+        let said = "was being opened: nothing in it is lost";
+        assert!(ended.stderr.contains(said), "{ended}");
+        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "the socket or its lock stays: {left:?}");
+
+        let arguments = ["--create", "64M", "--log-size", "64M"];
+        let server = Server::start_lasting(directory, &arguments);
+        let write = "h.pwrite(b'x' * 4096, 0); h.flush()";
+        Ended::success(client("nbdsh").args(["-u", server.uri(), "-c", write]));
+        server.close();
+    }
 }

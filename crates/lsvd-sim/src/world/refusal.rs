@@ -58,6 +58,5 @@ impl World {
 }
 
 fn is_refusal(error: &lsvd::Error) -> bool {
-    error.kind() == lsvd::ErrorKind::InvalidArgument
-        && error.to_string().contains("--unsafe-no-fencing")
+    error.kind() == lsvd::ErrorKind::NotEmpty && error.to_string().contains("--unsafe-no-fencing")
 }

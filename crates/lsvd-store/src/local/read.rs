@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lsvd::doors::store::{StoreError, StoreErrorKind};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut, ReadWriteFlags};
 
 use super::Shared;
@@ -25,11 +25,17 @@ impl Shared {
         }
         let before = self.open_files.forgotten();
         let open = || {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            // A FIFO would let whoever opens it wait for one who writes to it.
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             rustix::fs::openat(&self.directory, name, flags, Mode::empty())
         };
-        let file = self.with_descriptors(open);
-        let file = Arc::new(file.map_err(|errno| store_error(errno, "read", self.object(name)))?);
+        let failed = |errno| store_error(errno, "read", self.object(name));
+        let file = Arc::new(self.with_descriptors(open).map_err(failed)?);
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            let error = StoreError::new(StoreErrorKind::Permission, "read", self.object(name));
+            return Err(error.because("it is no regular file, so no object; move it away"));
+        }
         self.open_files.insert(name, &file, before);
         Ok(file)
     }

@@ -25,7 +25,7 @@ const RACERS: u128 = 16;
 /// object named `probe.` and 32 digits.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] for such a store, and what the store says when it fails.
+/// [`ErrorKind::NotEmpty`] for such a store, and what the store says when it fails.
 pub(crate) async fn refuse_unless_exclusive(
     store: &dyn ObjectStore,
     runtime: &dyn Runtime,
@@ -69,7 +69,7 @@ pub(crate) async fn refuse_unless_exclusive(
                 store.url(),
                 winners.len()
             );
-            Err(Error::new(ErrorKind::InvalidArgument, message))
+            Err(Error::new(ErrorKind::NotEmpty, message))
         }
     }
 }

@@ -48,9 +48,9 @@ impl Volume {
     /// Makes a volume in `store` and says who it is. It is there when this returns, and empty.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for sizes out of range and for a store that does not keep a
-    /// second writer out, [`ErrorKind::NotEmpty`] where there is a volume or anything else, and
-    /// what the store says. After [`ErrorKind::Unavailable`] the volume may be there all the same.
+    /// [`ErrorKind::InvalidArgument`] for sizes out of range, [`ErrorKind::NotEmpty`] where there is a
+    /// volume or anything else and for a store that does not keep a second writer out, and what the
+    /// store says. After [`ErrorKind::Unavailable`] the volume may be there all the same.
     pub fn create(
         store: Arc<dyn ObjectStore>,
         runtime: Arc<dyn Runtime>,

@@ -25,13 +25,7 @@ impl FoundLog {
             return Ok(Self::None);
         };
         if log.volume() != newest.volume {
-            let message = format!(
-                "{} holds the write log of another volume ({}): name another directory with \
-                 --cache-dir",
-                log.directory(),
-                log.volume()
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
+            return Err(of_another_volume(&log));
         }
         let last = newest.state.writer.as_ref();
         let named = last.and_then(|writer| writer.log.as_ref());
@@ -75,6 +69,17 @@ impl FoundLog {
         let log = WriteLog::create(disk, newest.volume, uuid, object_size, options.log_bytes);
         Ok((log.await?, false))
     }
+}
+
+/// A log that is in the way, as its volume may need it.
+pub(super) fn of_another_volume(log: &WriteLog) -> Error {
+    let message = format!(
+        "{} holds the write log of another volume ({}): name another directory with --cache-dir, or, \
+         where that volume is gone, remove the file log there",
+        log.directory(),
+        log.volume()
+    );
+    Error::new(ErrorKind::NotEmpty, message)
 }
 
 /// A log that is there and is written to, the last writer's or not. Who gave it its name may have been

@@ -79,7 +79,18 @@ impl Volume {
         store: Arc<dyn ObjectStore>,
         runtime: Arc<dyn Runtime>,
     ) -> Result<Option<Superblock>> {
-        block_on(Superblocks::new(store, runtime).newest())
+        block_on(Self::newest_superblock_async(store, runtime))
+    }
+
+    /// [`newest_superblock`](Self::newest_superblock) for tasks.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn newest_superblock_async(
+        store: Arc<dyn ObjectStore>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Result<Option<Superblock>> {
+        Superblocks::new(store, runtime).newest().await
     }
 
     /// What is in `store`: all headers are read and checked, the data is not. Changes nothing, and

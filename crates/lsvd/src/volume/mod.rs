@@ -12,6 +12,7 @@ mod discard;
 mod flush;
 mod found_log;
 mod inspect;
+mod local_logs;
 mod open;
 mod read;
 mod read_only;

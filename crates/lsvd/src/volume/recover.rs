@@ -24,6 +24,7 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{EPOCHS_LEFT_WARNED, EPOCHS_LISTED_MAX, WINDOW_MAX};
 use crate::words::name::{Epoch, ObjectId, ObjectKind, ObjectName};
 use crate::words::planted::{self, Fault};
+use crate::words::text::wall_time;
 
 /// Settings of one opening of a volume. [`OpenOptions::new`] gives the defaults.
 #[derive(Clone, Debug)]
@@ -91,15 +92,12 @@ impl OpenOptions {
         self.checkpoint.check()
     }
 
-    /// Whether the write log is large enough for a volume with objects of `object_size` bytes.
+    /// Whether a volume with objects of `object_size` bytes can have a write log of this size.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`], and what would be right.
     pub fn check_log(&self, object_size: u64) -> Result<()> {
-        if self.log_bytes < write_log::bytes_min(object_size) {
-            return Err(write_log::too_small(self.log_bytes, object_size));
-        }
-        Ok(())
+        write_log::check_size(self.log_bytes, object_size)
     }
 
     const fn work(&self) -> Work {
@@ -398,16 +396,24 @@ fn tell_loss(claim: &Superblock, end: &End, store: &dyn ObjectStore) {
         return;
     };
     let last = end.last.map(|last| ObjectName::data(last).to_string());
-    let unix_seconds = end.wall_time_ns.map(|time| time / 1_000_000_000);
+    let made = end
+        .wall_time_ns
+        .map(|ns| wall_time(Duration::from_nanos(ns)));
+    let what = match end.last {
+        None => "nothing was ever stored, so the volume is empty and all that was written is gone",
+        Some(_) => {
+            "the volume is as it was when the last object was stored, and what was written later is \
+             not in it"
+        }
+    };
     tracing::warn!(
         volume = store.url(),
         machine = lost.machine,
         log = lost.log.as_ref().map(|log| log.path.as_str()),
         log_bytes = lost.log_bytes,
         last,
-        unix_seconds,
-        "taken over without the write log of the last writer: the volume is as it was when the last \
-         object was stored, and what was written later is not in it"
+        made,
+        "taken over without the write log of the last writer: {what}"
     );
 }
 

@@ -13,7 +13,8 @@ pub enum ErrorKind {
     /// The request breaks a rule (alignment, sign, past the end, a setting out of range): mend
     /// the request. Nothing was changed.
     InvalidArgument,
-    /// The place is not what the verb needs (a directory that is not empty): choose another.
+    /// The place is not what the verb needs (a directory that is not empty, a store that does not keep
+    /// a second writer out): choose another.
     NotEmpty,
     /// The place is another's at the moment (another process's, or another volume's of this one):
     /// end that one, or choose another place.

@@ -1,8 +1,9 @@
-//! Sizes and durations as people write them, on a command line or in a setting.
+//! Sizes and durations as people write them, on a command line or in a setting, and moments as they
+//! read them.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::error::{Error, ErrorKind, Result};
 
@@ -66,6 +67,14 @@ pub fn duration(text: &str) -> Result<Duration> {
     }
     humantime::parse_duration(text)
         .map_err(|_| wrong("write a number with its unit, as in 500us, 5ms, 2s or 1m"))
+}
+
+/// A time since the Unix epoch as people read it, to the second: RFC 3339, in UTC.
+#[must_use]
+pub fn wall_time(since_epoch: Duration) -> String {
+    // The last moment that can be written with four digits of the year.
+    let last = Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch.min(last)).to_string()
 }
 
 fn wrong(advice: &str) -> Error {

@@ -118,7 +118,7 @@ fn a_store_in_which_not_exactly_one_creator_wins_is_refused() {
     for breach in [Breach::Overwrites, Breach::TwoWin, Breach::WrongWinner] {
         let inner = Arc::new(MemoryStore::new());
         let refused = create(lax(&inner, breach), false).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{breach:?}");
+        assert_eq!(refused.kind(), ErrorKind::NotEmpty, "{breach:?}");
         assert!(
             refused.to_string().contains("--unsafe-no-fencing"),
             "{refused}"
@@ -129,7 +129,7 @@ fn a_store_in_which_not_exactly_one_creator_wins_is_refused() {
         // Made elsewhere, or copied: the first opening looks again.
         create(lax(&inner, Breach::None), false).unwrap();
         let refused = open(lax(&inner, breach), false).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{breach:?}");
+        assert_eq!(refused.kind(), ErrorKind::NotEmpty, "{breach:?}");
         let volume = open(lax(&inner, breach), true).unwrap();
         volume.write(0, &[1; 512]).unwrap();
         volume.close().unwrap();

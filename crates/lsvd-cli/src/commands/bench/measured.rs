@@ -76,7 +76,8 @@ impl Measured {
                 let runtime = engine_runtime(handle);
                 let uuid = Volume::create(Arc::clone(&store), runtime, create)?;
                 let local = LocalState::open(&arguments.volume.url, uuid, None, handle)?;
-                let volume = lasting::open(Arc::clone(&store), &local, handle, &open)?;
+                let opened = lasting::open(Arc::clone(&store), &local, handle, &open);
+                let volume = handle.block_on(opened)?;
                 (volume, Some(local))
             }
         };

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::header::{Header, hex, number, range_in};
 use super::report::{Report, Row};
-use super::{Dumped, read};
+use super::{Dumped, open, read};
 
 const SECTION: &str = "checkpoint";
 
@@ -291,7 +291,8 @@ impl<'a> Objects<'a> {
         if self.other.as_ref().is_none_or(|(open, _)| *open != id) {
             let path = self.folder.join(Checkpoint::name_of(id).to_string());
             let failed = |error: io::Error| format!("cannot read {}: {error}", path.display());
-            self.other = Some((id, File::open(&path).map_err(failed)));
+            let opened = open(&path).map(|(file, _)| file);
+            self.other = Some((id, opened.map_err(failed)));
         }
         match &self.other {
             Some((_, Ok(file))) => read(file, offset, len).map(Ok),

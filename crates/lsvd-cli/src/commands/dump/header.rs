@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use lsvd::bytes::object_header::{FIELDS, FIXED_HEADER_BYTES, ObjectError, ObjectHeader};
 use lsvd::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
+use lsvd::words::text::wall_time;
 use serde_json::Value;
 
 use super::Dumped;
 use super::report::Report;
-use crate::values::wall_time;
 
 const SECTION: &str = "header";
 

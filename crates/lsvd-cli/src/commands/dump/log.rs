@@ -9,11 +9,11 @@ use lsvd::bytes::log::{
     ScannedBatch, SyncedMark, claims_log, marks, scan,
 };
 use lsvd::words::name::{ObjectId, ObjectName};
+use lsvd::words::text::wall_time;
 use serde_json::Value;
 
 use super::read;
 use super::report::{Report, Row};
-use crate::values::wall_time;
 
 /// What log files begin with.
 const MAGIC: &[u8] = b"LSVDlg\r\n";
@@ -55,8 +55,10 @@ pub(super) fn show(
 
 /// Shows the header, from whichever copy checks.
 fn show_header(headers: &[u8], len: u64, report: &mut Report<'_>) -> Option<FileHeader> {
-    for (number, copy) in headers.chunks(FILE_HEADER_BYTES).enumerate() {
-        if let Err(error) = FileHeader::decode(copy) {
+    let mut copies = headers.chunks(FILE_HEADER_BYTES);
+    for number in 0..HEADER_COPIES {
+        // One that the file is too short for is as bad as one that does not check.
+        if let Err(error) = FileHeader::decode(copies.next().unwrap_or_default()) {
             report.problem(format!("copy {number} of the header: {error}"));
         }
     }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use lsvd::VolumeInfo;
 use lsvd::bytes::superblock::{CloseState, Superblock, Writer};
 use lsvd::words::name::{ObjectId, ObjectName};
-use lsvd::words::text::Size;
+use lsvd::words::text::{Size, wall_time};
 use serde_json::{Value, json};
 
 use crate::control::protocol::VolumeStatus;
-use crate::values::wall_time;
 
 /// What the server of a volume says.
 pub(super) enum Served {
@@ -226,7 +225,11 @@ fn superblock_lines(newest: &Superblock) -> Vec<Line> {
 /// How a writer ended.
 fn closed(writer: &Writer) -> String {
     match writer.close {
-        None => "not closed".to_owned(),
+        // What it had not stored is there.
+        None => match &writer.log {
+            Some(log) => format!("not closed, its log is {}", log.path),
+            None => "not closed".to_owned(),
+        },
         Some(CloseState::Clean) => "closed, all is stored".to_owned(),
         Some(CloseState::Unclean { log_bytes }) => {
             let place = writer.log.as_ref().map_or("", |log| log.path.as_str());

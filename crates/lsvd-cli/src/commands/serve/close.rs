@@ -91,6 +91,14 @@ async fn close(
     }))
 }
 
+/// What a signal means to a volume that is still being opened.
+pub(super) fn before_it_was_open(url: &StoreUrl) -> Failure {
+    Failure::failed(format!(
+        "ended by a signal while the volume in {url} was being opened: nothing in it is lost by \
+         that; serve it again with the same options"
+    ))
+}
+
 /// What a second signal means.
 pub(super) fn cut_short(kind: &Kind, url: &StoreUrl) -> Failure {
     Failure::failed(match kind {

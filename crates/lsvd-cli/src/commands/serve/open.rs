@@ -1,8 +1,8 @@
 //! From the arguments to a volume that is open and a socket that is bound.
 //!
 //! What is wrong with the arguments is found before anything is touched. A volume that lasts is
-//! locked first, so that a second server hears who the first one is, and nothing is claimed before
-//! the socket is there.
+//! locked first, so that a second server hears who the first one is, and nothing is made or claimed
+//! before the socket is there.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use lsvd::words::text::Size;
 use lsvd::{CreateOptions, EphemeralOptions, ErrorKind, OpenOptions, Volume};
 use lsvd_nbd::Listener;
 use lsvd_store::{Missing, Occupied, StoreUrl};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 use super::Arguments;
 use super::endpoint::Endpoint;
 use crate::commands::volume::lasting::{self, LocalState};
 use crate::commands::volume::{
-    engine_runtime, no_volume, open_ephemeral, place_failure, volume_failure,
+    engine_runtime, no_volume, open_ephemeral, place_failure, refuse_new_name, volume_failure,
 };
 use crate::failure::Failure;
 
@@ -80,19 +80,19 @@ impl Plan {
         Ok(Self::Lasting { create, open })
     }
 
-    /// Carries it out.
-    pub(super) fn open(
+    /// Carries it out. Dropped before its end it has done what a crash at that moment leaves, except
+    /// that the socket is gone.
+    pub(super) async fn open(
         self,
         arguments: &Arguments,
         endpoint: &Endpoint,
-        runtime: &Runtime,
+        handle: &Handle,
     ) -> Result<Opened, Failure> {
         let volume = &arguments.volume;
-        let handle = runtime.handle();
         match self {
             Self::Ephemeral(options) => {
                 // The socket before the volume: where it is refused, nothing else was touched.
-                let listener = runtime.block_on(endpoint.bind())?;
+                let listener = endpoint.bind().await?;
                 let store = volume.create_store(handle)?;
                 Ok(Opened {
                     listener,
@@ -104,43 +104,44 @@ impl Plan {
                 let store = volume.url.open_read_only();
                 let store = store.map_err(|error| volume_failure(&volume.url, error))?;
                 let store = volume.slowed(store, handle);
-                let listener = runtime.block_on(endpoint.bind())?;
-                let opened = Volume::open_read_only(store, engine_runtime(handle));
+                let listener = endpoint.bind().await?;
+                let opened = Volume::open_read_only_async(store, engine_runtime(handle));
                 Ok(Opened {
                     listener,
-                    volume: opened.map_err(|error| volume_failure(&volume.url, error))?,
+                    volume: opened
+                        .await
+                        .map_err(|error| volume_failure(&volume.url, error))?,
                     kind: Kind::ReadOnly,
                 })
             }
             Self::Lasting { create, open } => {
-                open_lasting(arguments, endpoint, runtime, create, &open)
+                open_lasting(arguments, endpoint, handle, create, &open).await
             }
         }
     }
 }
 
-fn open_lasting(
+async fn open_lasting(
     arguments: &Arguments,
     endpoint: &Endpoint,
-    runtime: &Runtime,
+    handle: &Handle,
     create: Option<CreateOptions>,
     open: &OpenOptions,
 ) -> Result<Opened, Failure> {
     let url = &arguments.volume.url;
-    let handle = runtime.handle();
-    let found = look(url, handle)?;
+    let found = look(url, handle).await?;
     match (&found, create) {
         (Some(found), create) => {
             refuse_another_shape(arguments, found, create)?;
             open.check_log(found.state.object_size)?;
         }
-        (None, Some(_)) => {}
+        (None, Some(_)) => refuse_new_name(url)?,
         (None, None) => return Err(no_volume(url)),
     }
     // Whoever has the volume keeps its locks until all else that is needed is there.
     let taken = found.as_ref().filter(|_| open.take_over);
     let (listener, store, local) = if let Some(taken) = taken {
-        let listener = runtime.block_on(endpoint.bind())?;
+        let listener = endpoint.bind().await?;
         let local = local_state(arguments, taken.volume, handle)?;
         let store = lock_store(arguments, Missing::Refuse, Occupied::TakeOver, handle)?;
         (listener, store, local)
@@ -150,17 +151,15 @@ fn open_lasting(
             None => Missing::Make,
         };
         let store = lock_store(arguments, missing, Occupied::Refuse, handle)?;
-        let listener = runtime.block_on(endpoint.bind())?;
-        let uuid = match (found, create) {
-            (None, Some(options)) => {
-                Volume::create(Arc::clone(&store), engine_runtime(handle), options)?
-            }
-            (Some(found), _) => found.volume,
+        let listener = endpoint.bind().await?;
+        let local = match (found, create) {
+            (None, Some(options)) => create_volume(arguments, &store, options, handle).await?,
+            (Some(found), _) => local_state(arguments, found.volume, handle)?,
             (None, None) => return Err(no_volume(url)),
         };
-        (listener, store, local_state(arguments, uuid, handle)?)
+        (listener, store, local)
     };
-    let volume = lasting::open(store, &local, handle, open)?;
+    let volume = lasting::open(store, &local, handle, open).await?;
     Ok(Opened {
         listener,
         volume,
@@ -168,14 +167,35 @@ fn open_lasting(
     })
 }
 
+/// Makes the volume, and opens its local state. The volume is the last to be made: a write log of
+/// another volume, or a directory that is in use, is found before.
+async fn create_volume(
+    arguments: &Arguments,
+    store: &Arc<dyn ObjectStore>,
+    options: CreateOptions,
+    handle: &Handle,
+) -> Result<LocalState, Failure> {
+    let cache_dir = arguments.lasting.cache_dir.as_deref();
+    let known = LocalState::open_for_new(&arguments.volume.url, cache_dir, handle)?;
+    if let Some(known) = &known {
+        known.refuse_log().await?;
+    }
+    let created = Volume::create_async(Arc::clone(store), engine_runtime(handle), options);
+    let uuid = created.await.map_err(place_failure)?;
+    match known {
+        Some(known) => Ok(known),
+        None => local_state(arguments, uuid, handle),
+    }
+}
+
 /// The newest superblock of the volume that is there, if one is.
-fn look(url: &StoreUrl, runtime: &Handle) -> Result<Option<Superblock>, Failure> {
+async fn look(url: &StoreUrl, runtime: &Handle) -> Result<Option<Superblock>, Failure> {
     let store = match url.open_read_only() {
         Ok(store) => store,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(place_failure(error)),
     };
-    let newest = Volume::newest_superblock(store, engine_runtime(runtime))?;
+    let newest = Volume::newest_superblock_async(store, engine_runtime(runtime)).await?;
     Ok(newest.filter(|newest| newest.state.change != Change::Tombstone))
 }
 

@@ -13,7 +13,7 @@ use lsvd::{CreateOptions, Error, OpenOptions, Volume};
 use lsvd_store::{Occupied, StoreUrl};
 use tokio::runtime::Handle;
 
-use super::{VolumeArguments, engine_runtime};
+use super::{VolumeArguments, engine_runtime, place_failure};
 use crate::failure::Failure;
 use crate::machine;
 
@@ -131,6 +131,9 @@ pub(crate) fn open_options(
     volume: &VolumeArguments,
     lasting: &LastingArguments,
 ) -> Result<OpenOptions, Failure> {
+    if let Some(cache_dir) = &lasting.cache_dir {
+        refuse_no_text(cache_dir)?;
+    }
     let options = OpenOptions {
         take_over: lasting.take_over,
         unsafe_no_fencing: lasting.unsafe_no_fencing,
@@ -145,6 +148,20 @@ pub(crate) fn open_options(
     };
     options.check()?;
     Ok(options)
+}
+
+/// The path goes into the superblock, for the next who opens, asks or removes the volume, and that is
+/// text: of a path that is none he would be told another.
+fn refuse_no_text(cache_dir: &Path) -> Result<(), Failure> {
+    let path = machine::absolute(cache_dir)?;
+    if path.to_str().is_some() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the path of the write log must be UTF-8, and {:?} is not: name another directory with \
+         --cache-dir",
+        path.display().to_string()
+    )))
 }
 
 /// This machine's part of a volume: the directory of its write log.
@@ -168,6 +185,24 @@ impl LocalState {
             Some(path) => machine::absolute(path)?,
             None => machine::local_state(url, volume)?,
         };
+        Self::open_at(path, runtime)
+    }
+
+    /// The same for a volume that is not made yet; nothing where the place bears its uuid, so that
+    /// nobody else can have it.
+    pub(crate) fn open_for_new(
+        url: &StoreUrl,
+        cache_dir: Option<&Path>,
+        runtime: &Handle,
+    ) -> Result<Option<Self>, Failure> {
+        let beside = url.local_state();
+        let Some(path) = cache_dir.or(beside.as_deref()) else {
+            return Ok(None);
+        };
+        Self::open_at(machine::absolute(path)?, runtime).map(Some)
+    }
+
+    fn open_at(path: PathBuf, runtime: &Handle) -> Result<Self, Failure> {
         let disk = Directory::open(&path, runtime.clone()).map_err(|error| {
             let place = path.display();
             let message = format!("cannot use {place} for the write log (--cache-dir)");
@@ -179,6 +214,23 @@ impl LocalState {
     /// Its directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Refuses a place where a write log is, for a volume that is not made yet.
+    pub(crate) async fn refuse_log(&self) -> Result<(), Failure> {
+        let refused = Volume::refuse_log_async(&*self.disk).await;
+        refused.map_err(place_failure)
+    }
+
+    /// Removes the write logs of a volume that is gone; what else is there stays.
+    pub(crate) fn remove_logs(&self, volume: VolumeUuid) -> Result<(), Failure> {
+        Volume::remove_logs(&*self.disk, volume).map_err(|error| {
+            let path = self.path.display();
+            Failure::failed(format!(
+                "the volume is removed, but not its write log in {path}: {error}; remove the file \
+                 log there by hand"
+            ))
+        })
     }
 
     /// Removes it with all that is in it: the volume is gone.
@@ -193,13 +245,15 @@ impl LocalState {
     }
 }
 
-/// Opens the volume in `store` for writing.
-pub(crate) fn open(
+/// Opens the volume in `store` for writing. What is wrong with the settings was found before, so
+/// whatever fails here is no wrong usage.
+pub(crate) async fn open(
     store: Arc<dyn ObjectStore>,
     local: &LocalState,
     runtime: &Handle,
     options: &OpenOptions,
 ) -> Result<Volume, Failure> {
     let runtime = engine_runtime(runtime);
-    Ok(Volume::open(store, &local.disk, runtime, options)?)
+    let opened = Volume::open_async(store, &local.disk, runtime, options).await;
+    opened.map_err(place_failure)
 }

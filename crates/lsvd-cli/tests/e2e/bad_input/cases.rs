@@ -370,6 +370,22 @@ pub(super) const CASES: &[Case] = &[
         "a write log too small",
         "serve DIR/vol --create 1G --log-size 1M",
     ),
+    usage(
+        "a write log too large",
+        "serve DIR/vol --create 1G --log-size 16000000T",
+    ),
+    usage(
+        "a new volume with the name of a snapshot",
+        "create DIR/vol@monday --size 1G",
+    ),
+    usage(
+        "a new volume to serve with the name of a snapshot",
+        "serve DIR/vol@monday --create 1G",
+    ),
+    usage(
+        "a scratch disk with the name of a snapshot",
+        "serve DIR/vol@monday --ephemeral --create 1G",
+    ),
     usage("the volumes in memory", "list memory://"),
     usage("an object in memory", "dump memory://"),
     usage("nothing to remove", "rm"),

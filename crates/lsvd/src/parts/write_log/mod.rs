@@ -52,14 +52,75 @@ pub(crate) fn bytes_min(object_size: u64) -> u64 {
     SEGMENTS_AT + segment_bytes(object_size) * u64::from(LOG_SEGMENTS_MIN)
 }
 
-/// What is said of a log of `bytes` bytes that is smaller than that.
-pub(crate) fn too_small(bytes: u64, object_size: u64) -> Error {
+/// The largest one: its segments are counted with 32 bits.
+fn bytes_max(object_size: u64) -> u64 {
+    SEGMENTS_AT + segment_bytes(object_size) * u64::from(u32::MAX)
+}
+
+/// Whether there can be a log of `bytes` bytes for batches of `object_size` bytes.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`], and what would be right.
+pub(crate) fn check_size(bytes: u64, object_size: u64) -> Result<()> {
+    let (least, most) = (bytes_min(object_size), bytes_max(object_size));
+    let right = match bytes {
+        bytes if bytes < least => format!("needs at least {least}"),
+        bytes if bytes > most => format!("has at most {most}"),
+        _ => return Ok(()),
+    };
     let message = format!(
-        "a write log of {bytes} bytes cannot be: with objects of {object_size} bytes it needs at \
-         least {}",
-        bytes_min(object_size)
+        "a write log of {bytes} bytes cannot be: with objects of {object_size} bytes it {right}"
     );
-    Error::new(ErrorKind::InvalidArgument, message)
+    Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
+/// Removes the logs of `volume` from a directory: the one that was written last, those that were set
+/// aside, and one that is half made. What belongs to another volume stays, and so does what does not
+/// say whose it is.
+///
+/// # Errors
+/// The disk's.
+pub(crate) async fn remove_all(disk: &dyn LocalDisk, volume: VolumeUuid) -> Result<()> {
+    let directory = disk.path();
+    let failed = |error| failure("remove", &directory, error);
+    for name in disk.list().await.map_err(failed)? {
+        let goes = match name.as_str() {
+            // Of use to nobody: the next log that is made here takes its place.
+            NEW_FILE => true,
+            name if name == FILE || name.starts_with(FOREIGN_FILE) => {
+                is_of_volume(disk, name, volume).await.map_err(failed)?
+            }
+            _ => false,
+        };
+        if goes {
+            disk.remove(&name).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file says that it is a log of `volume`.
+async fn is_of_volume(
+    disk: &dyn LocalDisk,
+    name: &str,
+    volume: VolumeUuid,
+) -> Result<bool, DiskError> {
+    let Some(file) = disk.open(name).await? else {
+        return Ok(false);
+    };
+    let header_bytes = FILE_HEADER_BYTES * HEADER_COPIES;
+    let bytes = match file.len() < SEGMENTS_AT {
+        true => Bytes::new(),
+        false => file.read(0, header_bytes).await?,
+    };
+    match FileHeader::decode(&bytes) {
+        Ok(header) => Ok(header.volume == volume),
+        Err(error) => {
+            let directory = disk.path();
+            tracing::warn!(directory, name, %error, "left here: nothing says whose write log this is");
+            Ok(false)
+        }
+    }
 }
 
 impl WriteLog {
@@ -72,16 +133,15 @@ impl WriteLog {
         object_size: u64,
         bytes: u64,
     ) -> Result<Self> {
+        check_size(bytes, object_size)?;
         let segment_bytes = segment_bytes(object_size);
-        let segments = bytes.saturating_sub(SEGMENTS_AT) / segment_bytes;
-        let fits = u32::try_from(segment_bytes)
-            .ok()
-            .zip(u32::try_from(segments).ok());
-        let Some((segment_bytes, segments)) =
-            fits.filter(|(_, segments)| *segments >= LOG_SEGMENTS_MIN)
-        else {
-            return Err(too_small(bytes, object_size));
-        };
+        let segments = (bytes - SEGMENTS_AT) / segment_bytes;
+        let counts =
+            u32::try_from(segment_bytes).and_then(|bytes| Ok((bytes, segments.try_into()?)));
+        let (segment_bytes, segments): (u32, u32) = counts.map_err(|error| {
+            let message = format!("a write log for objects of {object_size} bytes cannot be");
+            Error::new(ErrorKind::InvalidArgument, message).because(error)
+        })?;
         let directory = disk.path();
         let failed = |error| failure("make", &directory, error);
         // What a crash left half made is of no use to anybody.
@@ -145,7 +205,7 @@ impl WriteLog {
                 header.block_bytes,
                 file.block_bytes()
             );
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
+            return Err(Error::new(ErrorKind::NotEmpty, message));
         }
         Ok(Some(Self {
             file,
