@@ -219,7 +219,8 @@ fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {
 /// Whoever has all of his data persisted is not idle as long as somebody uses the volume.
 #[test]
 fn a_writer_with_nothing_at_risk_learns_that_it_was_taken_over_by_whatever_is_asked_of_it() {
-    let ask: [(&str, FlushTarget, fn(&Volume) -> lsvd::Result<()>); 3] = [
+    type Ask = fn(&Volume) -> lsvd::Result<()>;
+    let ask: [(&str, FlushTarget, Ask); 3] = [
         ("flush", FlushTarget::Local, Volume::flush),
         ("flush to the store", FlushTarget::Store, Volume::flush),
         ("read", FlushTarget::Local, |volume| {

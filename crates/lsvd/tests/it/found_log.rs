@@ -109,7 +109,7 @@ fn torn(store: &Arc<MemoryStore>) -> MemoryDisk {
     first.kill(volume);
     let mut log = log;
     let is_end = |sector: &[u8]| sector.starts_with(RECORD) && sector[FLAGS_AT] & END != 0;
-    let at = log.chunks(512).position(|sector| is_end(sector)).unwrap() * 512;
+    let at = log.chunks(512).position(is_end).unwrap() * 512;
     let end = Record::decode(&log[at..]).unwrap();
     let synced = SyncedMark {
         batch: end.batch,
