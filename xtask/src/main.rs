@@ -65,6 +65,8 @@ enum Chore {
     },
     /// The long read-after-write run: 100 million sectors checked under threads
     Stress,
+    /// Logs that are torn or damaged in each of their places, and not in a choice of them
+    TornLog,
     /// Batch, map and map M under a scheduler that tries out interleavings
     Shuttle,
     /// The filesystem tests with a large tree instead of the small one
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Chore::Sim(arguments) => sim::run_chosen(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
+        Chore::TornLog => test::torn_log(),
         Chore::Shuttle => test::shuttle(),
         Chore::Fs { mebibytes, trees } => test::filesystem(mebibytes, &trees),
     };
