@@ -38,8 +38,8 @@ enum Chore {
     Test,
     /// All that a change must pass: format, tidiness, clippy, documentation, fuzzing, tests
     Ci {
-        /// Seconds of fuzzing for each target; 0 leaves it out
-        #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+        /// Seconds of fuzzing, divided among the targets; 0 leaves it out
+        #[arg(long, default_value_t = 70, value_name = "SECONDS")]
         fuzz_seconds: u64,
     },
     /// The rules of the sources that no compiler checks
