@@ -15,7 +15,7 @@ pub(crate) fn all(fuzz_seconds: u64) -> Outcome {
     run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     if fuzz_seconds > 0 {
         match fuzz::unavailable() {
-            None => fuzz::all(fuzz_seconds, None)?,
+            None => fuzz::share(fuzz_seconds)?,
             Some(reason) => eprintln!("\n== fuzzing is left out: {reason}"),
         }
     }

@@ -1,11 +1,21 @@
-//! Fuzzing of everything that decodes bytes from outside; needs a nightly compiler and cargo-fuzz,
-//! while the targets can be checked without.
+//! Fuzzing of everything that decodes bytes from outside: of clients, of the store and of the disk.
+//! It needs a nightly compiler and cargo-fuzz, while the targets can be checked without.
 
 use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::step::{Outcome, cargo, root, run};
+
+/// The folders whose golden files a target begins with: no fuzzer guesses a magic and the lengths
+/// behind it in the time that it has here.
+const GOLDEN: [(&str, &str); 4] = [
+    ("checkpoint", "crates/lsvd/src/bytes/checkpoint"),
+    ("data_object", "crates/lsvd/src/state/batch"),
+    ("superblock", "crates/lsvd/src/bytes/superblock"),
+    ("write_log", "crates/lsvd/src/bytes/log"),
+];
 
 /// Why fuzzing cannot be done here, if it cannot.
 pub(crate) fn unavailable() -> Option<String> {
@@ -53,6 +63,12 @@ pub(crate) fn check() -> Outcome {
     )
 }
 
+/// Fuzzes each target, for so many seconds in all.
+pub(crate) fn share(seconds: u64) -> Outcome {
+    let targets = targets()?.len().max(1) as u64;
+    all((seconds / targets).max(1), None)
+}
+
 /// Fuzzes each target, or the one named, for so many seconds.
 pub(crate) fn all(seconds: u64, only: Option<&str>) -> Outcome {
     let targets = targets()?;
@@ -64,6 +80,7 @@ pub(crate) fn all(seconds: u64, only: Option<&str>) -> Outcome {
         return Err(format!("no such target: there are {}", targets.join(", ")));
     }
     for target in chosen {
+        sow(target)?;
         let mut command = Command::new("cargo");
         command
             .args(["+nightly", "fuzz", "run", target, "--"])
@@ -74,14 +91,47 @@ pub(crate) fn all(seconds: u64, only: Option<&str>) -> Outcome {
     Ok(())
 }
 
+/// Puts the golden files of a target to what it found in earlier runs.
+fn sow(target: &str) -> Outcome {
+    let Some((_, folder)) = GOLDEN.iter().find(|(name, _)| *name == target) else {
+        return Ok(());
+    };
+    let corpus = root().join("fuzz/corpus").join(target);
+    fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
+    for file in golden(folder)? {
+        if let Some(name) = file.file_name() {
+            fs::copy(&file, corpus.join(name))
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The golden files in a folder.
+fn golden(folder: &str) -> Result<Vec<PathBuf>, String> {
+    let begins = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("golden-"))
+    };
+    let mut files = files(&root().join(folder))?;
+    files.retain(|path| begins(path));
+    if files.is_empty() {
+        return Err(format!("{folder} has no golden files"));
+    }
+    Ok(files)
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error| format!("{}: {error}", folder.display());
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<Result<_, _>>().map_err(failed)
+}
+
 /// The targets are the files in the folder.
 fn targets() -> Result<Vec<String>, String> {
-    let folder = root().join("fuzz/fuzz_targets");
-    let entries =
-        fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut targets = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| error.to_string())?.path();
+    for path in files(&root().join("fuzz/fuzz_targets"))? {
         if path.extension().is_some_and(|ending| ending == "rs")
             && let Some(name) = path.file_stem().and_then(|name| name.to_str())
         {
@@ -90,4 +140,19 @@ fn targets() -> Result<Vec<String>, String> {
     }
     targets.sort();
     Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GOLDEN, golden, targets};
+
+    /// The fuzzer is not everywhere, and without it nobody would see that a folder has another name.
+    #[test]
+    fn each_target_of_bytes_at_rest_begins_with_golden_files() {
+        let targets = targets().unwrap();
+        for (target, folder) in GOLDEN {
+            assert!(targets.iter().any(|name| name == target), "{target}");
+            assert!(!golden(folder).unwrap().is_empty());
+        }
+    }
 }

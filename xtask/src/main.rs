@@ -38,8 +38,8 @@ enum Chore {
     Test,
     /// All that a change must pass: format, tidiness, clippy, documentation, fuzzing, tests
     Ci {
-        /// Seconds of fuzzing for each target; 0 leaves it out
-        #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+        /// Seconds of fuzzing, divided among the targets; 0 leaves it out
+        #[arg(long, default_value_t = 70, value_name = "SECONDS")]
         fuzz_seconds: u64,
     },
     /// The rules of the sources that no compiler checks
@@ -65,6 +65,8 @@ enum Chore {
     },
     /// The long read-after-write run: 100 million sectors checked under threads
     Stress,
+    /// Logs that are torn or damaged in each of their places, and not in a choice of them
+    TornLog,
     /// Batch, map and map M under a scheduler that tries out interleavings
     Shuttle,
     /// The filesystem tests with a large tree instead of the small one
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Chore::Sim(arguments) => sim::run_chosen(&arguments),
         Chore::Fuzz { minutes, target } => fuzz::all(minutes * 60, target.as_deref()),
         Chore::Stress => test::stress(),
+        Chore::TornLog => test::torn_log(),
         Chore::Shuttle => test::shuttle(),
         Chore::Fs { mebibytes, trees } => test::filesystem(mebibytes, &trees),
     };

@@ -66,6 +66,16 @@ pub(crate) fn stress() -> Outcome {
     run("read-after-write stress", &mut command)
 }
 
+/// The tests of damaged logs in each of the places, of which every run takes some.
+pub(crate) fn torn_log() -> Outcome {
+    let mut command = cargo(&["test", "--locked", "--release"]);
+    command
+        .args(["-p", "lsvd", "--test", "it", "--", "torn_log::"])
+        .arg("--nocapture")
+        .env("LSVD_TORN_LOG", "all");
+    run("a log damaged in each place", &mut command)
+}
+
 /// The engine under a scheduler that tries out interleavings.
 pub(crate) fn shuttle() -> Outcome {
     run("every schedule", &mut shuttle_command())

@@ -5,6 +5,9 @@ pub mod checkpoint;
 pub mod data_object;
 pub mod entry;
 mod fields;
+#[cfg(any(test, feature = "fuzzed"))]
+#[doc(hidden)]
+pub mod fuzzed;
 pub mod log;
 pub mod object_header;
 pub mod superblock;

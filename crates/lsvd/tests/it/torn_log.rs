@@ -5,7 +5,7 @@
 //! A log of under 64 KiB in use is damaged in each of its places, and a volume opened with each of
 //! the logs that this gives. That is more than every run of the tests has time for: of the bits one
 //! in each byte of a header is flipped, and one in every eighth byte of data; and of the bytes at
-//! which the log is cut every eighth is tried. `LSVD_TORN_LOG=all` tries all.
+//! which the log is cut every eighth is tried. `cargo x torn-log` tries all.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Round trips, the golden file, and every way a header can be damaged.
 
+mod torn;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! Tests of the log's format: what is written is read back, and nothing else ever is.
 
+mod golden;
+
 use uuid::Uuid;
 
 use super::{

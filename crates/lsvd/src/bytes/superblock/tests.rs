@@ -1,5 +1,7 @@
 //! Round trips, the golden file, and every way a superblock can be damaged.
 
+mod golden;
+
 use super::*;
 
 fn sample() -> Superblock {
