@@ -203,7 +203,7 @@ impl CheckpointObjects {
             StoreErrorKind::NotFound => {
                 let message = format!(
                     "{name} is missing in {place}, and the newest superblock needs it: bring it \
-                     back from a copy of the store; nothing was changed"
+                     back from a copy of the store"
                 );
                 Failure::Unknown(Error::new(ErrorKind::Damaged, message).because(error))
             }
