@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use lsvd::ErrorKind;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
-use lsvd_store::LocalDirectory;
+use lsvd_store::{LocalDirectory, Missing, Occupied};
 use pollster::block_on;
 use tempfile::TempDir;
 
@@ -125,6 +125,40 @@ fn what_a_crash_left_half_written_is_removed_and_hides_from_everyone() {
     drop(store);
     LocalDirectory::open(scratch.path()).unwrap();
     assert!(!left.exists());
+}
+
+/// Hidden names that this process would use: another one with the same id, in a container of its own,
+/// was killed there, or is at work.
+fn occupy(place: &TempDir) {
+    let pid = std::process::id();
+    for n in 0..1000 {
+        let name = place.path().join(format!(".lsvd-new.{pid}.{n}"));
+        fs::write(name, "half").expect("the scratch directory is writable");
+    }
+}
+
+#[test]
+fn hidden_names_of_another_process_with_the_same_id_are_passed_over() {
+    let scratch = scratch();
+    let store = LocalDirectory::open_with_hidden_names(scratch.path()).unwrap();
+    occupy(&scratch);
+    block_on(store.put("data.00000000", vec![Bytes::from_static(b"x")])).unwrap();
+    assert_eq!(block_on(store.get("data.00000000")).unwrap(), "x");
+    let left = fs::read_dir(scratch.path()).unwrap().count();
+    assert_eq!(left, 1001, "another's file was removed");
+}
+
+#[test]
+fn what_a_killed_probe_left_stops_no_opening() {
+    for occupied in [Occupied::Refuse, Occupied::TakeOver] {
+        let volume = scratch();
+        fs::write(volume.path().join("superblock.00000000"), "x").unwrap();
+        occupy(&volume);
+        let open = || LocalDirectory::open_volume(volume.path(), Missing::Refuse, occupied);
+        drop(open().unwrap_or_else(|error| panic!("{occupied:?}: {error}")));
+        let left = fs::read_dir(volume.path()).unwrap().count();
+        assert_eq!(left, 2, "besides the superblock and the lock file");
+    }
 }
 
 #[test]

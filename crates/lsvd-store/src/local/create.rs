@@ -47,10 +47,25 @@ pub(super) enum LinkBy {
 /// Numbers the hidden names of this process.
 static HIDDEN_NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A hidden name that nobody else uses.
-pub(super) fn hidden_name() -> String {
-    let number = HIDDEN_NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("{HIDDEN_PREFIX}{}.{number}", std::process::id())
+/// Most hidden names that are tried for one file. Taken ones are of what is being written and of what
+/// killed processes left, which is far less.
+const HIDDEN_NAMES_MAX: u32 = 1 << 12;
+
+/// Has `make` make a file under a hidden name, and gives the name. Processes in containers and on
+/// other hosts have the same ids, so a name may be another's, who is at work or was killed.
+pub(super) fn under_hidden_name<T>(
+    make: impl Fn(&str) -> Result<T, Errno>,
+) -> Result<(T, String), Errno> {
+    for _ in 0..HIDDEN_NAMES_MAX {
+        let number = HIDDEN_NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{HIDDEN_PREFIX}{}.{number}", std::process::id());
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return made.map(|made| (made, name)),
+        }
+    }
+    // Not "it exists", which would be taken for a word on the object that is created.
+    Err(Errno::BUSY)
 }
 
 /// A file that has no name as an object yet. Dropping it removes what there is of it.
@@ -79,8 +94,8 @@ impl<'a> NewFile<'a> {
             }
             Creation::Hidden => {
                 let flags = flags | OFlags::CREATE | OFlags::EXCL;
-                let name = hidden_name();
-                let file = rustix::fs::openat(directory, name.as_str(), flags, mode)?;
+                let open = |name: &str| rustix::fs::openat(directory, name, flags, mode);
+                let (file, name) = under_hidden_name(open)?;
                 Ok(Self {
                     directory,
                     file: Arc::new(file),

@@ -10,7 +10,7 @@ use lsvd::{Error, ErrorKind};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, hidden_name};
+use super::create::{Creation, HIDDEN_PREFIX, LinkBy, NewFile, under_hidden_name};
 use super::list::entries;
 use super::lock::{Instead, LOCK_FILE, LockFile, lock, lock_file, replace_lock_file};
 use super::open_files::OpenFiles;
@@ -89,15 +89,24 @@ impl LocalDirectory {
             (locked, _) => locked.map(|()| true)?,
         };
         check_volume(&path, &directory, missing)?;
-        let creation = probe(&path, &directory)?;
-        let lock_file = match occupied {
-            Occupied::Refuse => lock_file(&path, &directory, instead)?,
-            Occupied::TakeOver => replace_lock_file(&path, &directory)?,
+        // What a living writer has half written is its own, so both locks come before the removal; and
+        // that before the probe, or what killed probes left would grow with each that is killed.
+        let (creation, lock_file) = match occupied {
+            Occupied::Refuse => {
+                let lock_file = lock_file(&path, &directory, instead)?;
+                remove_half_written(&path, &directory)?;
+                (probe(&path, &directory)?, lock_file)
+            }
+            // Nobody is pushed aside for a directory that is of no use.
+            Occupied::TakeOver => {
+                let creation = probe(&path, &directory)?;
+                let lock_file = replace_lock_file(&path, &directory)?;
+                if locked {
+                    remove_half_written(&path, &directory)?;
+                }
+                (creation, lock_file)
+            }
         };
-        // What a living writer has half written is its own.
-        if locked {
-            remove_half_written(&path, &directory)?;
-        }
         Ok(Self::with(path, directory, Some(creation), Some(lock_file)))
     }
 
@@ -284,9 +293,8 @@ fn probe(path: &Path, directory: &OwnedFd) -> lsvd::Result<Creation> {
 }
 
 fn try_creation(directory: &OwnedFd, creation: Creation) -> Result<(), Errno> {
-    let name = hidden_name();
     let new = NewFile::create(directory, creation)?;
-    new.link(&name)?;
+    let ((), name) = under_hidden_name(|name| new.link(name))?;
     rustix::fs::unlinkat(directory, name, AtFlags::empty())
 }
 

@@ -12,7 +12,7 @@ use lsvd::{Error, ErrorKind};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
-use super::create::hidden_name;
+use super::create::under_hidden_name;
 use super::directory::failed;
 
 /// Name of the lock file. It is no object.
@@ -103,10 +103,10 @@ pub(super) fn replace_lock_file(path: &Path, directory: &OwnedFd) -> lsvd::Resul
         Err(errno) => return Err(not_locked(path, errno)),
     }
     let replace = || {
-        let name = hidden_name();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
-        let file = rustix::fs::openat(directory, name.as_str(), flags, mode)?;
+        let open = |name: &str| rustix::fs::openat(directory, name, flags, mode);
+        let (file, name) = under_hidden_name(open)?;
         let renamed = flock(&file, FlockOperation::NonBlockingLockExclusive)
             .and_then(|()| sign(&file))
             .and_then(|()| rustix::fs::renameat(directory, name.as_str(), directory, LOCK_FILE));

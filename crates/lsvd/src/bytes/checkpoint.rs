@@ -39,7 +39,7 @@ pub const PIECES_MAX: usize = 1 << 21;
 /// Most other objects that a checkpoint names.
 pub const REFERENCES_MAX: usize = 1 << 12;
 
-/// Largest checkpoint object in bytes that is read: the longest list, and as much payload as any
+/// Largest checkpoint object in bytes that is written or read: the longest list, and as much payload as any
 /// writer puts into one object.
 pub const CHECKPOINT_BYTES_MAX: u64 = 256 << 20;
 
@@ -283,6 +283,10 @@ impl Checkpoint {
         )?;
         let limits = self.pieces.len() <= PIECES_MAX && references.len() <= REFERENCES_MAX;
         rule(limits, "its lists are too long")?;
+        let len = self
+            .payload_len
+            .saturating_add(header_len(references.len(), self.pieces.len()) as u64);
+        rule(len <= CHECKPOINT_BYTES_MAX, "it is too large to be read")?;
         self.check_order()?;
         self.check_places(references.len())
     }

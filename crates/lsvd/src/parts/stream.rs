@@ -219,7 +219,7 @@ impl Stream<'_> {
 
     fn damaged(&self, id: ObjectId, what: &str) -> Error {
         let message = format!(
-            "object {} in {} is damaged: {what}; nothing was changed",
+            "object {} in {} is damaged: {what}; nothing that is stored was changed",
             ObjectName::data(id),
             self.store.url()
         );

@@ -51,7 +51,8 @@ impl Volume {
 
     /// For who gives up on a [`close`](Self::close) that cannot store everything: makes what was
     /// written durable in the write log, and lets a superblock say how many bytes are there alone, so
-    /// that whoever opens the volume without that log knows. The volume still counts as not closed.
+    /// that whoever opens the volume without that log knows. The volume still counts as not closed,
+    /// unless the close that was given up got through all the same.
     ///
     /// # Errors
     /// The write log's or the store's error. What was flushed is in the log all the same.
@@ -65,12 +66,14 @@ impl Volume {
         };
         let log_bytes = self.status().at_risk_bytes;
         let persisted = shared.progress.persisted();
-        let told = fence.own().advance(persisted, |state| {
+        let mark_unclean = |state: &mut VolumeState| {
             state.change = Change::Close;
             if let Some(writer) = &mut state.writer {
                 writer.close = Some(CloseState::Unclean { log_bytes });
             }
-        });
+        };
+        let own = fence.own();
+        let told = own.advance_unless(VolumeState::is_closed, persisted, mark_unclean);
         told.await.map(drop)
     }
 }

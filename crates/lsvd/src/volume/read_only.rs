@@ -62,6 +62,15 @@ const NO_WORK: Work = Work {
     retry_timeout: Duration::ZERO,
 };
 
+/// Refuses a volume that cannot be read, in the way of a reader beside its writer.
+pub(super) async fn refuse_unreadable(
+    superblocks: &Superblocks,
+    store: &Arc<dyn ObjectStore>,
+    runtime: &Arc<dyn Runtime>,
+) -> Result<()> {
+    as_stored(superblocks, store, runtime).await.map(drop)
+}
+
 /// Map and object table as the store has them now. A writer may make checkpoints meanwhile and remove
 /// those from which this began, so what is missing is damage only where no newer superblock is.
 async fn as_stored(

@@ -6,6 +6,7 @@ use super::Volume;
 use super::checkpoint::{CheckpointOptions, Kept};
 use super::found_log::FoundLog;
 use super::open::{Durability, FlushTarget, Work};
+use super::read_only::refuse_unreadable;
 use super::start::{Start, StartCheckpoints};
 use crate::bytes::superblock::{
     Change, CloseState, EpochEnd, GivenUp, LogPlace, Superblock, VolumeState, Writer,
@@ -148,9 +149,7 @@ impl Volume {
         let newest = find(&superblocks, &*store).await?;
         let found = FoundLog::look(&**disk, &newest).await?;
         refuse_unclosed(&newest, &found, options, &*store)?;
-        if newest.state.writer.is_none() && !options.unsafe_no_fencing {
-            probe::refuse_unless_exclusive(&*store, &*runtime).await?;
-        }
+        refuse_unfit(&superblocks, &newest, &found, options, (&store, &runtime)).await?;
         let (log, is_own) = found.usable(&**disk, &newest, &*runtime, options).await?;
         let checkpoints = CheckpointObjects {
             store: Arc::clone(&store),
@@ -290,6 +289,25 @@ async fn close_log(
     }
     log.refuse_damage(&end)?;
     log.close(end, runtime).await
+}
+
+/// Refuses a store that keeps no second writer out, and one that does not give the volume: the claim
+/// fences a writer that may be at work, and behind it there would be none.
+async fn refuse_unfit(
+    superblocks: &Superblocks,
+    newest: &Superblock,
+    found: &FoundLog,
+    options: &OpenOptions,
+    (store, runtime): (&Arc<dyn ObjectStore>, &Arc<dyn Runtime>),
+) -> Result<()> {
+    let is_own = matches!(found, FoundLog::Own(_));
+    if !is_own && !newest.state.is_closed() {
+        refuse_unreadable(superblocks, store, runtime).await?;
+    }
+    if newest.state.writer.is_none() && !options.unsafe_no_fencing {
+        probe::refuse_unless_exclusive(&**store, &**runtime).await?;
+    }
+    Ok(())
 }
 
 /// All refusals that need no claim come before the claim.

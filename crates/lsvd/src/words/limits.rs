@@ -38,7 +38,7 @@ pub const SPARE_BUFFERS: u32 = 4;
 /// fails otherwise is repeated in the same time: only when it is over do others learn of a hang.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Longest time that an upload is given.
+/// Longest time that an upload is given, or what an opening reads of a checkpoint, which was one.
 pub const STORE_PATIENCE_MAX: Duration = Duration::from_secs(3600);
 
 /// Most requests to the store that one read has under way.

@@ -347,16 +347,17 @@ fn what_a_take_over_gives_up_is_told_however_often_it_is_tried() {
         log: own.log,
         log_bytes: Some(log_bytes),
     });
-    // The claim is there, and nothing else can be read.
+    // The claim is there, and nothing can be stored behind it.
     let second = Process::new(&store);
     let taking = OpenOptions {
         take_over: true,
         ..options()
     };
     let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+    let behind_claim = Superblock::name_of(newest(&store).number + 2).to_string();
     second
         .store
-        .fail_next_of("data.", Verb::Get, u64::MAX, refuse);
+        .fail_next_of(&behind_claim, Verb::Put, u64::MAX, refuse);
     second.open(&hosts[1], &taking).unwrap_err();
     assert_eq!(newest(&store).state.change, Change::Claim);
     assert_eq!(newest(&store).state.writer.unwrap().given_up, given_up);
@@ -409,7 +410,8 @@ fn a_log_that_alone_has_what_an_end_counts_is_set_aside() {
     };
     let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
     let objects = &second.store;
-    objects.fail_next_of("data.", Verb::Get, u64::MAX, refuse);
+    let behind_claim = Superblock::name_of(newest(&store).number + 2).to_string();
+    objects.fail_next_of(&behind_claim, Verb::Put, u64::MAX, refuse);
     second.open(&hosts[1], &taking).unwrap_err();
     assert_eq!(newest(&store).state.change, Change::Claim);
     // So the first host takes the volume back.

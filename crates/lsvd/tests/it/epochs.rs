@@ -76,8 +76,10 @@ fn claims_that_nothing_follows_leave_nothing_in_the_superblock() {
     drop(volume);
     let store = Arc::new(Faulty::new(memory.clone()));
     let refuse = Fault::Refuse(StoreErrorKind::Permission);
-    store.fail_next_of("data.", Verb::Get, u64::MAX, refuse);
     for _ in 0..20 {
+        store.mend();
+        let behind_claim = Superblock::name_of(newest(&memory).number + 2).to_string();
+        store.fail_next_of(&behind_claim, Verb::Put, u64::MAX, refuse);
         let refused = open_stored(store.clone(), true).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Permission, "{refused}");
         let claim = newest(&memory).state;

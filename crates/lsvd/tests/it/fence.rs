@@ -13,7 +13,7 @@ use lsvd::{CheckpointOptions, ErrorKind, FlushTarget, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
-use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
+use crate::host::{LOG_BYTES, OBJECT_BYTES, create, open_stored};
 use crate::world::{Hasty, objects_of, read, runtime, wait_for};
 
 fn hasty() -> Arc<dyn Runtime> {
@@ -214,6 +214,30 @@ fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {
     wait_for("the look in the background", || store.hanging() == 1);
     let fenced = first.flush().unwrap_err();
     assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+}
+
+/// A claim fences whoever has the volume. One who cannot read it is refused before he claims it.
+#[test]
+fn a_take_over_that_cannot_read_the_volume_fences_nobody() {
+    for (name, kind) in [
+        ("ckpt.", StoreErrorKind::Permission),
+        ("data.", StoreErrorKind::Unavailable),
+    ] {
+        let memory = Arc::new(MemoryStore::new());
+        create(&memory);
+        let first = open(memory.clone(), &MemoryDisk::new(512), hasty());
+        first.write(0, &[1; 512]).unwrap();
+        first.checkpoint().unwrap();
+        let before = objects_of(&*memory, "superblock.").len();
+        let store = Arc::new(Faulty::new(memory.clone()));
+        store.fail_next_of(name, Verb::Get, u64::MAX, Fault::Refuse(kind));
+        open_stored(store, true).unwrap_err();
+        assert_eq!(objects_of(&*memory, "superblock.").len(), before, "{name}");
+        first.write(512, &[2; 512]).unwrap();
+        first.flush().unwrap();
+        assert_eq!(read(&first, 512, 512), [2; 512]);
+        drop(open_stored(memory, true).unwrap());
+    }
 }
 
 /// Whoever has all of his data persisted is not idle as long as somebody uses the volume.

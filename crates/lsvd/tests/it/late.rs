@@ -2,7 +2,9 @@
 //! object, of a claim, of what a claim is followed by.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use lsvd::bytes::superblock::CloseState;
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::store::{ObjectStore, StoreError, StoreErrorKind};
 use lsvd::{ErrorKind, OpenOptions, Volume};
@@ -173,6 +175,41 @@ fn locks_nobody_out(memory: &Arc<MemoryStore>, store: &Arc<Faulty>, disk: &Memor
     });
     // It has the log that the claim names.
     open(memory.clone(), LOG_BYTES).unwrap()
+}
+
+/// A close whose superblock took the store too long is given up. It says that all is stored, so it
+/// stands: nobody needs the log or `--take-over`.
+#[test]
+fn a_clean_close_that_was_only_slow_stays_clean() {
+    for fault in [Fault::Hang, Fault::Late] {
+        let (memory, store) = created();
+        let options = OpenOptions {
+            retry_timeout: Duration::from_millis(100),
+            ..taking_over()
+        };
+        let volume = open_on(store.clone(), &MemoryDisk::new(512), &options).unwrap();
+        volume.write(0, &[1; 512]).unwrap();
+        volume.checkpoint().unwrap();
+        store.fail_next_of("superblock.", Verb::Put, 1, fault);
+        if fault == Fault::Hang {
+            let slow = volume.close().unwrap_err();
+            assert_eq!(slow.kind(), ErrorKind::Unavailable, "{slow}");
+        } else {
+            let closing = volume.close();
+            assert!(store.late() == 1, "{closing:?}");
+            arrive(&store);
+        }
+        pollster::block_on(volume.leave_async()).unwrap();
+        let newest = Volume::newest_superblock(memory.clone(), runtime()).unwrap();
+        let writer = newest.unwrap().state.writer.unwrap();
+        assert_eq!(writer.close, Some(CloseState::Clean), "{fault:?}");
+        drop(volume);
+        let without_log = OpenOptions {
+            take_over: false,
+            ..taking_over()
+        };
+        open_on(memory, &MemoryDisk::new(512), &without_log).unwrap();
+    }
 }
 
 /// Whatever is behind one's own superblock fences, also what cannot be read: a later program wrote it,

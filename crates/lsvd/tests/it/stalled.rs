@@ -195,12 +195,19 @@ fn a_taker_that_searches_while_the_writer_still_stores_finds_no_damage() {
     let stalled = Arc::new(Faulty::new(memory.clone()));
     let first = open_on(stalled.clone(), &MemoryDisk::new(512), &one_at_once()).unwrap();
     let slow = Arc::new(Faulty::new(memory.clone()));
-    slow.fail_next_of("data.00000001", Verb::Get, 1, Fault::Hang);
+    // Behind its claim, not at the look that comes before.
+    slow.fail_next_of("superblock.00000003", Verb::Put, 1, Fault::Hang);
     let taker = std::thread::spawn({
         let slow = slow.clone();
         move || open_on(slow, &MemoryDisk::new(512), &one_at_once())
     });
-    wait_for("the stall", || slow.hanging() > 0);
+    wait_for("the claim", || slow.hanging() > 0);
+    slow.fail_next_of("data.00000001", Verb::Get, 1, Fault::Hang);
+    slow.release();
+    let claim = "superblock.00000003".to_owned();
+    wait_for("the stall", || {
+        slow.hanging() > 0 && objects_of(&*memory, "superblock.").contains(&claim)
+    });
     stalled.fail_next_of("superblock.00000003", Verb::Get, u64::MAX, Fault::Hang);
     for round in 0..3_u64 {
         first.write(round * 512, &[1; 512]).unwrap();

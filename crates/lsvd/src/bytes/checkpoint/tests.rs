@@ -177,6 +177,39 @@ fn claimed_lengths_are_bounded() {
     );
 }
 
+/// What nobody reads is not written either: a volume whose newest checkpoint is too large would never
+/// be opened again.
+#[test]
+fn what_is_too_large_to_be_read_is_not_written() {
+    for (form, mut sample) in [(Form::Part, sample_part().0), (Form::Root, sample_root().0)] {
+        let piece = *sample.pieces.last().unwrap();
+        sample.object_count = 0;
+        let lay_out = |bytes: u64| {
+            let count = usize::try_from(bytes / PIECE_BYTES_MAX).unwrap();
+            let header = header_len(0, count) as u64;
+            let pieces = (0..count as u64).map(|n| Piece {
+                start: PieceStart::Extents(Lba(n * REGION)),
+                object: sample.id,
+                offset: header + n * PIECE_BYTES_MAX,
+                len: u32::try_from(PIECE_BYTES_MAX).unwrap(),
+                ..piece
+            });
+            Checkpoint {
+                pieces: pieces.collect(),
+                payload_len: count as u64 * PIECE_BYTES_MAX,
+                ..sample.clone()
+            }
+        };
+        let fits = lay_out(CHECKPOINT_BYTES_MAX - PIECE_BYTES_MAX);
+        Checkpoint::header_len_of(&fits.encode().unwrap()).unwrap();
+        let refused = lay_out(CHECKPOINT_BYTES_MAX + PIECE_BYTES_MAX)
+            .encode()
+            .map(drop);
+        let rule = ObjectError::Index("it is too large to be read");
+        assert_eq!(refused, Err(rule), "{form:?}");
+    }
+}
+
 #[test]
 fn a_list_that_checks_but_lies_is_rejected() {
     type Lie = fn(&mut Checkpoint);

@@ -11,12 +11,15 @@ use super::CheckpointObjects;
 use crate::bytes::checkpoint::{Checkpoint, Form, ObjectRow, Piece, PieceStart};
 use crate::bytes::object_header::ObjectError;
 use crate::bytes::superblock::KeptCheckpoint;
+use crate::doors::BoxFuture;
 use crate::doors::runtime::within;
 use crate::doors::store::{StoreError, StoreErrorKind};
 use crate::state::extent_map::ExtentMap;
 use crate::state::object_table::ObjectTable;
 use crate::words::error::{Error, ErrorKind};
-use crate::words::limits::{CHECKPOINT_REQUEST_BYTES, CHECKPOINT_REQUESTS_MAX, STORE_PATIENCE};
+use crate::words::limits::{
+    CHECKPOINT_REQUEST_BYTES, CHECKPOINT_REQUESTS_MAX, STORE_PATIENCE, STORE_PATIENCE_MAX,
+};
 use crate::words::name::ObjectId;
 use crate::words::units::Extent;
 
@@ -80,8 +83,7 @@ impl CheckpointObjects {
     async fn root(&self, kept: KeptCheckpoint, sectors: u64) -> Result<Root, Failure> {
         let id = kept.object;
         let name = Checkpoint::name_of(id).to_string();
-        let get = self.store.get(&name);
-        let got = within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await;
+        let got = self.patiently(|| self.store.get(&name)).await;
         let bytes = got.map_err(|error| self.unread(id, error))?;
         let root = Checkpoint::decode(&bytes, self.volume, id);
         let root = root.map_err(|error| self.damaged(id, error))?;
@@ -164,10 +166,30 @@ impl CheckpointObjects {
             return Ok((stretch, root.bytes.slice(start..end)));
         }
         let name = Checkpoint::name_of(object).to_string();
-        let get = self.store.get_range(&name, stretch.range.clone());
-        let got = within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await;
+        let get = || self.store.get_range(&name, stretch.range.clone());
+        let got = self.patiently(get).await;
         let bytes = got.map_err(|error| self.unread(object, error))?;
         Ok((stretch, bytes))
+    }
+
+    /// The answer to `request`, which is made again with twice the time where it was given too little,
+    /// as an upload is: what could be stored can be read.
+    async fn patiently<'a>(
+        &'a self,
+        request: impl Fn() -> BoxFuture<'a, Result<Bytes, StoreError>>,
+    ) -> Result<Bytes, StoreError> {
+        let mut patience = STORE_PATIENCE;
+        loop {
+            match within(&*self.runtime, patience, &*self.store, request()).await {
+                Err(error)
+                    if error.kind() == StoreErrorKind::TooSlow && patience < STORE_PATIENCE_MAX =>
+                {
+                    tracing::warn!(%error, "a checkpoint is not read yet, and is tried again");
+                    patience = (patience * 2).min(STORE_PATIENCE_MAX);
+                }
+                answered => return answered,
+            }
+        }
     }
 
     fn unread(&self, id: ObjectId, error: StoreError) -> Failure {
@@ -181,7 +203,7 @@ impl CheckpointObjects {
             StoreErrorKind::NotFound => {
                 let message = format!(
                     "{name} is missing in {place}, and the newest superblock needs it: bring it \
-                     back from a copy of the store; nothing was changed"
+                     back from a copy of the store"
                 );
                 Failure::Unknown(Error::new(ErrorKind::Damaged, message).because(error))
             }

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::bytes::checkpoint::{Checkpoint, PIECE_ROWS_MAX, Piece, PieceStart};
+use crate::bytes::checkpoint::{Checkpoint, PIECE_ROWS_MAX, Piece, PieceStart, REFERENCES_MAX};
 use crate::state::extent_map::{Cut, ExtentMap, RegionNumber};
 use crate::words::limits::CHECKPOINT_REFERENCES_MAX;
 use crate::words::name::ObjectId;
 use crate::words::units::Lba;
+
+/// Most older objects that a checkpoint names, however large it is: of those that its root may name,
+/// as many are left for its own parts.
+const KEPT_REFERENCES_MAX: u64 = REFERENCES_MAX as u64 / 2;
 
 /// What is written anew, and what is not.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ fn bounded(
             *bytes.entry(piece.object).or_default() += u64::from(piece.len);
         }
         let full_parts = bytes.values().sum::<u64>() / part_bytes;
-        let max = (2 * full_parts).max(CHECKPOINT_REFERENCES_MAX as u64);
+        let max = (2 * full_parts).clamp(CHECKPOINT_REFERENCES_MAX as u64, KEPT_REFERENCES_MAX);
         let least = bytes.iter().min_by_key(|(_, bytes)| **bytes);
         let Some((&least, _)) = least.filter(|_| bytes.len() as u64 > max) else {
             return pieces;
@@ -104,4 +108,41 @@ fn region_of_piece(piece: &Piece, region_sectors: u64) -> Option<RegionNumber> {
 
 pub(super) const fn region_of(lba: Lba, region_sectors: u64) -> RegionNumber {
     RegionNumber(lba.0 / region_sectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::extent_map::CutCount;
+    use crate::words::name::Epoch;
+
+    /// As many objects as a root cannot name, each of them worth naming by its size.
+    #[test]
+    fn a_large_checkpoint_names_no_more_objects_than_it_may() {
+        const OBJECTS: u64 = KEPT_REFERENCES_MAX + 50;
+        let part_bytes = 4 << 10;
+        let map = ExtentMap::new(1 << 26);
+        let region_sectors = map.region_sectors();
+        assert!(map.region_count() >= OBJECTS);
+        let mut cut = map.prepare_cut(1 << 20).unwrap();
+        cut.begin(CutCount(1));
+        cut.settle();
+        let pieces = (0..OBJECTS).map(|n| Piece {
+            start: PieceStart::Extents(Lba(n * region_sectors)),
+            count: 1,
+            object: ObjectId::new(Epoch(1), n).unwrap(),
+            offset: 200,
+            len: part_bytes,
+            crc: 0,
+        });
+        let kept = bounded(
+            pieces.collect(),
+            region_sectors,
+            &cut,
+            u64::from(part_bytes),
+        );
+        assert_eq!(kept.len() as u64, KEPT_REFERENCES_MAX);
+        let anew = (0..OBJECTS).filter(|region| cut.is_changed(RegionNumber(*region)));
+        assert_eq!(anew.count(), 50, "what is left out is written anew");
+    }
 }

@@ -31,6 +31,19 @@ const EXTENTS_AT_ONCE: usize = 20_000;
 /// Chunks, which may all be empty, between two such moments.
 const CHUNKS_AT_ONCE: usize = 4_096;
 
+/// What was walked since other tasks had their turn.
+#[derive(Default)]
+struct Steps {
+    extents: usize,
+    chunks: usize,
+}
+
+impl Steps {
+    const fn are_many(&self) -> bool {
+        self.extents >= EXTENTS_AT_ONCE || self.chunks >= CHUNKS_AT_ONCE
+    }
+}
+
 /// What all objects of a checkpoint say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
@@ -85,22 +98,17 @@ impl<'a> Writer<'a> {
         for regions in std::mem::take(&mut self.plan.walked) {
             let mut walk = cut.walk(regions);
             let mut pieces = RegionPieces::new(self.map.region_sectors());
-            let mut chunks = 0;
-            let mut extents = 0;
+            let mut steps = Steps::default();
             while let Some(region) = walk.step(|extent| {
-                extents += 1;
+                steps.extents += 1;
                 pieces.push(extent, &mut self.payload);
             }) {
-                chunks += 1;
+                steps.chunks += 1;
                 while let Some(wanted) = cut.most_wanted(region) {
-                    extents += self.walk_wanted(cut, wanted);
+                    self.walk_wanted(cut, wanted, &mut steps, &went_on).await?;
                     went_on();
                 }
-                if extents >= EXTENTS_AT_ONCE || chunks >= CHUNKS_AT_ONCE {
-                    (extents, chunks) = (0, 0);
-                    went_on();
-                    self.breathe().await?;
-                }
+                self.breathe_in_time(&mut steps, &went_on).await?;
             }
             pieces.finish(&mut self.payload);
             self.breathe().await?;
@@ -108,19 +116,40 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Walks one region ahead of its turn, since writers saved much for it.
-    fn walk_wanted(&mut self, cut: &Cut<'_>, region: RegionNumber) -> usize {
+    /// Walks one region ahead of its turn, since writers saved much for it. There may be many such, and
+    /// each may be large: parts are stored meanwhile as well.
+    async fn walk_wanted(
+        &mut self,
+        cut: &Cut<'_>,
+        region: RegionNumber,
+        steps: &mut Steps,
+        went_on: &impl Fn(),
+    ) -> Result<()> {
         let mut walk = cut.walk(region..RegionNumber(region.0 + 1));
         let mut pieces = RegionPieces::new(self.map.region_sectors());
-        let mut extents = 0;
-        let payload = &mut self.payload;
-        let mut push = |extent| {
-            extents += 1;
-            pieces.push(extent, payload);
-        };
-        while walk.step(&mut push).is_some() {}
+        while let Some(_region) = walk.step(|extent| {
+            steps.extents += 1;
+            pieces.push(extent, &mut self.payload);
+        }) {
+            steps.chunks += 1;
+            self.breathe_in_time(steps, went_on).await?;
+        }
         pieces.finish(&mut self.payload);
-        extents
+        self.breathe_in_time(steps, went_on).await
+    }
+
+    /// Lets others go on where it is time to, or a part is full.
+    async fn breathe_in_time(&mut self, steps: &mut Steps, went_on: &impl Fn()) -> Result<()> {
+        if steps.are_many() || self.is_part_full() {
+            *steps = Steps::default();
+            went_on();
+            self.breathe().await?;
+        }
+        Ok(())
+    }
+
+    const fn is_part_full(&self) -> bool {
+        self.payload.len() as u64 >= self.head.part_bytes
     }
 
     /// Lets other tasks go on, and sees to the parts.
@@ -128,7 +157,7 @@ impl<'a> Writer<'a> {
         if let Some(Some(stored)) = poll_immediate(self.puts.next()).await {
             stored?;
         }
-        if self.payload.len() as u64 >= self.head.part_bytes {
+        if self.is_part_full() {
             self.finish_part()?;
             let mut stalled = Duration::ZERO;
             while self.puts.len() > PARTS_AT_ONCE {

@@ -220,7 +220,8 @@ impl Superblocks {
         match self.get(draft.number).await? {
             Some(found) if found.write_id == draft.write_id => Ok(Creation::Ours(Box::new(found))),
             Some(found) => Ok(Creation::Lost(Box::new(found))),
-            None => Err(self.failed("create", error)),
+            // Whatever the store called it: what is not there is not damaged, and may be created yet.
+            None => Err(self.failed_as(ErrorKind::Unavailable, "create", error)),
         }
     }
 
@@ -265,8 +266,12 @@ impl Superblocks {
     }
 
     fn failed(&self, verb: &str, error: StoreError) -> Error {
+        self.failed_as(error.kind().for_user(), verb, error)
+    }
+
+    fn failed_as(&self, kind: ErrorKind, verb: &str, error: StoreError) -> Error {
         let message = format!("cannot {verb} superblocks in {}", self.store.url());
-        Error::new(error.kind().for_user(), message).because(error)
+        Error::new(kind, message).because(error)
     }
 }
 

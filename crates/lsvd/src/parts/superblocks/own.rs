@@ -73,8 +73,25 @@ impl OwnSuperblocks {
         persisted: Option<ObjectId>,
         change: impl FnOnce(&mut VolumeState) + Send,
     ) -> Result<Superblock> {
+        self.advance_unless(|_| false, persisted, change).await
+    }
+
+    /// The same, unless the newest turns out to be as `is_enough` wants it, which may be what an earlier
+    /// attempt becomes: that is given then.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn advance_unless(
+        &self,
+        is_enough: impl FnOnce(&VolumeState) -> bool + Send,
+        persisted: Option<ObjectId>,
+        change: impl FnOnce(&mut VolumeState) + Send,
+    ) -> Result<Superblock> {
         let _turn = self.turn.lock().await;
         let newest = self.settle().await?;
+        if is_enough(&newest.state) {
+            return Ok(newest);
+        }
         let mut next = newest.state.clone();
         change(&mut next);
         let persisted = persisted.max(newest.persisted);

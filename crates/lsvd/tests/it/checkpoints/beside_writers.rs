@@ -118,6 +118,46 @@ fn a_checkpoint_larger_than_a_part_is_in_parts() {
     assert!(crate::world::replay_stream(&*store, LARGE) == state);
 }
 
+/// Writers that save much while the walk waits have it walk many regions ahead of their turn: those
+/// are in parts as well.
+#[test]
+fn regions_that_are_walked_ahead_are_in_parts_of_their_size() {
+    let memory = created_of(LARGE);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let checkpoint = CheckpointOptions {
+        objects: u32::MAX,
+        copied_bytes: 16 << 10,
+        ..TIGHT
+    };
+    let options = OpenOptions {
+        checkpoint,
+        ..OpenOptions::new("this machine")
+    };
+    let volume = open_fresh(store.clone(), runtime(), options).unwrap();
+    scatter(&volume, 90_000, 0);
+    volume.flush().unwrap();
+    store.fail_next_of("ckpt.", Verb::Put, 2, Fault::Hang);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| volume.checkpoint());
+        wait_for("the walk to wait", || store.hanging() == 2);
+        let writing = scope.spawn(|| scatter(&volume, 5_000, 9));
+        // Until the writers wait, more or less: with fewer copies less is walked ahead.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        store.release();
+        asking.join().unwrap().unwrap();
+        writing.join().unwrap();
+    });
+    let newest = root(&memory, 0);
+    let pieces = newest.pieces.iter().map(|piece| u64::from(piece.len));
+    let most = checkpoint.part_bytes + 2 * pieces.max().unwrap();
+    for part in newest.references() {
+        let bytes = pollster::block_on(memory.get(&Checkpoint::name_of(part).to_string()));
+        let part = Checkpoint::decode_object(&bytes.unwrap(), newest.volume, part).unwrap();
+        let len = part.payload_len;
+        assert!(len <= most, "a part of {len} bytes, more than {most}");
+    }
+}
+
 /// Writers that wait for a checkpoint do not wait for ever for the store: it is given up then.
 #[test]
 fn a_checkpoint_that_the_store_does_not_take_is_given_up_when_writers_wait() {

@@ -8,16 +8,19 @@ mod kept;
 mod stalled;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lsvd::bytes::checkpoint::Checkpoint;
 use lsvd::bytes::superblock::{Change, Superblock};
+use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::ObjectStore;
+use lsvd::words::limits::STORE_PATIENCE;
 use lsvd::words::name::{ObjectKind, ObjectName};
 use lsvd::{CheckpointOptions, CreateOptions, ErrorKind, OpenOptions, Volume};
-use lsvd_store::{MemoryStore, Verb};
+use lsvd_store::{Bandwidth, MemoryStore, Verb};
 
 use crate::host::open_fresh;
 use crate::mortal::{Death, Mortal};
@@ -206,4 +209,25 @@ fn an_ephemeral_or_closed_volume_makes_no_checkpoint() {
     let volume = open(&store);
     volume.close().unwrap();
     assert_eq!(volume.checkpoint().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// As many bytes a second as make the checkpoint take longer than a request is given at first. It was
+/// stored so, and nobody would open the volume any more.
+#[test]
+fn a_checkpoint_that_is_slow_to_read_is_loaded() {
+    let store = created();
+    let volume = open(&store);
+    for n in 0..30_000_u64 {
+        let sector = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (SIZE / 512);
+        volume.write(sector * 512, &[1; 512]).unwrap();
+    }
+    volume.close().unwrap();
+    drop(volume);
+    let len = root(&store, 0).object_len();
+    let hasty: Arc<dyn Runtime> = Arc::new(Hasty(runtime()));
+    let seconds = STORE_PATIENCE.as_secs() * 5 / 4;
+    let bytes_per_second = NonZeroU64::new(len / seconds).unwrap();
+    let slow = Bandwidth::new(store, hasty, bytes_per_second);
+    let volume = try_open(Arc::new(slow), u32::MAX).unwrap();
+    drop(volume);
 }
