@@ -6,6 +6,7 @@
 mod allocation;
 mod background;
 mod checkpoint;
+mod claim;
 mod close;
 mod create;
 mod discard;
