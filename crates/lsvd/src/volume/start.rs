@@ -125,7 +125,7 @@ impl Start {
             }
             let message = format!(
                 "the checkpoints in {} are damaged, and the stream cannot be read from its beginning \
-                 in their place: bring one of them back ({}); nothing was changed",
+                 in their place: bring one of them back ({}); nothing that is stored was changed",
                 stream.store.url(),
                 superblock.state.checkpoint_names()
             );
@@ -133,7 +133,7 @@ impl Start {
         })?;
         if end.last < cut {
             let message = format!(
-                "the stream of {} ends before the cut of its checkpoint: nothing was changed",
+                "the stream of {} ends before the cut of its checkpoint: nothing that is stored was changed",
                 stream.store.url()
             );
             return Err(Error::new(ErrorKind::Damaged, message));

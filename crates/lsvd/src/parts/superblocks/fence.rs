@@ -152,7 +152,7 @@ impl Fence {
         }
     }
 
-    /// One check for all who want one.
+    /// One check for all flushes that want one.
     async fn look(&self) -> Result<()> {
         let _turn = self.checking.lock().await;
         if self.is_known_lately() {
@@ -173,7 +173,10 @@ impl Fence {
     /// Waits until a check has to be made: gives whether for what is not persisted, or else for those
     /// who ask.
     async fn wanted(&self) -> bool {
-        let asked = || self.is_asked.swap(false, Ordering::AcqRel).then_some(());
+        let asked = || {
+            let is_asked = self.is_asked.swap(false, Ordering::AcqRel);
+            (is_asked && !self.is_known_lately()).then_some(())
+        };
         let asked = Box::pin(self.asked.until(asked));
         match select(Box::pin(self.progress.at_risk()), asked).await {
             Either::Left(_) => true,
@@ -192,7 +195,8 @@ impl Fence {
         let mut failing_since = None;
         loop {
             if !self.wanted().await {
-                match self.look().await {
+                // Not in the turn of the flushes, which are not to wait for one that hangs.
+                match self.check(STORE_PATIENCE).await {
                     Err(error) if error.kind() == ErrorKind::Fenced => break,
                     // What the store did not answer is asked again by the next who wants to know.
                     Ok(()) | Err(_) => continue,

@@ -215,7 +215,7 @@ impl WriteLog {
         };
         let message = format!(
             "the write log in {} is damaged: it was durable up to byte {} of batch {}, and does not \
-             check behind {place}; nothing was changed. Keep a copy of the file {FILE}; to open the \
+             check behind {place}; nothing in it was changed. Keep a copy of the file {FILE}; to open the \
              volume as it was at that place, and give up what was written later ({} bytes of it in \
              {} batches that check), open it with --cut-log",
             self.directory,
