@@ -134,12 +134,6 @@ impl Progress {
         held.map(|answered| answered.bytes).sum()
     }
 
-    /// Whether anything is not persisted.
-    #[must_use]
-    pub fn is_at_risk(&self) -> bool {
-        !self.state.lock().at_risk.is_empty()
-    }
-
     /// Notes the time for what is at risk and was not seen before: whoever opens batches knows no
     /// clock.
     pub fn see(&self, now: Duration) {

@@ -5,59 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lsvd::bytes::superblock::{Change, CloseState, GivenUp, Superblock};
-use lsvd::doors::disk::LocalDisk;
-use lsvd::doors::runtime::{Runtime, TokioRuntime};
-use lsvd::doors::store::{ObjectStore, StoreErrorKind};
-use lsvd::{ErrorKind, OpenOptions, Result, Volume};
+use lsvd::doors::store::StoreErrorKind;
+use lsvd::{ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Survivors};
-use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
+use lsvd_store::{Fault, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
+use crate::process::{Process, RECORD, options, wait_for_mark};
 use crate::world::read;
-
-/// What every record begins with.
-const RECORD: &[u8] = b"LSVDrec\n";
-
-fn options() -> OpenOptions {
-    OpenOptions {
-        log_bytes: LOG_BYTES,
-        seal_timeout: Duration::from_secs(3600),
-        retry_timeout: Duration::from_millis(50),
-        ..OpenOptions::new("this machine")
-    }
-}
-
-/// A process with a volume open in a store that takes no data.
-struct Process {
-    threads: tokio::runtime::Runtime,
-    store: Arc<Faulty>,
-}
-
-impl Process {
-    fn new(store: &Arc<MemoryStore>) -> Self {
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let store = Arc::new(Faulty::new(store.clone()));
-        let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
-        store.fail_next_of("data.", Verb::Put, u64::MAX, refuse);
-        Self { threads, store }
-    }
-
-    fn open(&self, disk: &MemoryDisk, options: &OpenOptions) -> Result<Volume> {
-        let runtime = Arc::new(TokioRuntime::on(self.threads.handle().clone()));
-        let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
-        let store = self.store.clone() as Arc<dyn ObjectStore>;
-        Volume::open(store, &disk, runtime as Arc<dyn Runtime>, options)
-    }
-
-    fn kill(self, volume: Volume) {
-        self.threads.shutdown_timeout(Duration::from_secs(60));
-        drop(volume);
-    }
-}
 
 fn newest(store: &Arc<MemoryStore>) -> Superblock {
     let newest = Volume::newest_superblock(store.clone(), crate::world::runtime());
@@ -75,18 +30,6 @@ fn four_flushed(process: &Process, disk: &MemoryDisk) -> Volume {
     }
     wait_for_mark(disk);
     volume
-}
-
-/// Waits until the mark behind the last record is there.
-fn wait_for_mark(disk: &MemoryDisk) {
-    const FLAGS: usize = 10;
-    const FLAG_MARK: u8 = 2;
-    crate::world::wait_for("the last mark", || {
-        let log = disk.snapshot("log").unwrap();
-        let mut sectors = log.chunks(512);
-        let last = sectors.rfind(|sector| sector.starts_with(RECORD));
-        last.is_some_and(|last| last[FLAGS] & FLAG_MARK != 0)
-    });
 }
 
 /// The sectors of the log that begin with these bytes.
@@ -196,7 +139,7 @@ fn a_cut_can_be_interrupted_by_a_loss_of_power() {
         disk.fail_next(DiskFault::Sync);
         let second = Process::new(&store);
         second.open(&disk, &cut).unwrap_err();
-        second.threads.shutdown_timeout(Duration::from_secs(60));
+        second.end();
         let disk = disk.crash(seed);
         let third = Process::new(&store);
         let volume = match third.open(&disk, &options()) {

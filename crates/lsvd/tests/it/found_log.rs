@@ -6,71 +6,14 @@ use std::time::Duration;
 
 use lsvd::bytes::log::{Record, SyncedMark};
 use lsvd::doors::disk::LocalDisk;
-use lsvd::doors::runtime::{Runtime, TokioRuntime};
-use lsvd::doors::store::{ObjectStore, StoreErrorKind};
-use lsvd::{ErrorKind, OpenOptions, Result, Volume};
+use lsvd::doors::store::StoreErrorKind;
+use lsvd::{ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request, Survivors};
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, create};
+use crate::process::{FLAG_END, FLAGS_AT, Process, RECORD, options, wait_for_mark};
 use crate::world::{read, runtime, wait_for};
-
-/// What a record begins with; its flags follow behind a version.
-const RECORD: &[u8] = b"LSVDrec\n";
-const FLAGS_AT: usize = 10;
-const END: u8 = 1;
-const MARK: u8 = 2;
-
-fn options() -> OpenOptions {
-    OpenOptions {
-        log_bytes: LOG_BYTES,
-        seal_timeout: Duration::from_secs(3600),
-        retry_timeout: Duration::from_millis(50),
-        ..OpenOptions::new("this machine")
-    }
-}
-
-/// A process whose store takes no data objects.
-struct Process {
-    threads: tokio::runtime::Runtime,
-    store: Arc<Faulty>,
-}
-
-impl Process {
-    fn new(store: &Arc<MemoryStore>) -> Self {
-        let threads = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let store = Arc::new(Faulty::new(store.clone()));
-        let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
-        store.fail_next_of("data.", Verb::Put, u64::MAX, refuse);
-        Self { threads, store }
-    }
-
-    fn open(&self, disk: &MemoryDisk, options: &OpenOptions) -> Result<Volume> {
-        let runtime = Arc::new(TokioRuntime::on(self.threads.handle().clone()));
-        let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
-        let store = self.store.clone() as Arc<dyn ObjectStore>;
-        Volume::open(store, &disk, runtime as Arc<dyn Runtime>, options)
-    }
-
-    fn end(self) {
-        self.threads.shutdown_timeout(Duration::from_secs(60));
-    }
-
-    fn kill(self, volume: Volume) {
-        self.threads.shutdown_timeout(Duration::from_secs(60));
-        drop(volume);
-    }
-}
-
-/// Whether the last record is a mark.
-fn is_marked(log: &[u8]) -> bool {
-    let last = log.chunks(512).rfind(|sector| sector.starts_with(RECORD));
-    last.is_some_and(|last| last[FLAGS_AT] & MARK != 0)
-}
 
 /// A log whose power failed amid a commit of the end of batch 0 (torn) and the beginning of batch 1
 /// (whole). Batch 1 has 4 at 1 MiB; the torn part of batch 0 has 3 from 64 KiB on; 2 at 8 KiB was flushed.
@@ -80,7 +23,7 @@ fn torn(store: &Arc<MemoryStore>) -> MemoryDisk {
     let volume = first.open(&disk, &options()).unwrap();
     volume.write(4096, &[1; 4096]).unwrap();
     volume.flush().unwrap();
-    wait_for("mark", || is_marked(&disk.snapshot("log").unwrap()));
+    wait_for_mark(&disk);
     disk.hold_when(Request::is_sync);
     let log = std::thread::scope(|scope| {
         let flushing = volume.clone();
@@ -108,7 +51,7 @@ fn torn(store: &Arc<MemoryStore>) -> MemoryDisk {
     });
     first.kill(volume);
     let mut log = log;
-    let is_end = |sector: &[u8]| sector.starts_with(RECORD) && sector[FLAGS_AT] & END != 0;
+    let is_end = |sector: &[u8]| sector.starts_with(RECORD) && sector[FLAGS_AT] & FLAG_END != 0;
     let at = log.chunks(512).position(is_end).unwrap() * 512;
     let end = Record::decode(&log[at..]).unwrap();
     let synced = SyncedMark {
@@ -183,7 +126,7 @@ fn a_batch_that_was_voided_stays_so_where_the_opening_was_killed_before_its_sync
     disk.stop_when(|request| match request {
         Request::Write { writes, .. } if !writes.is_empty() => {
             let bytes = &writes[0].bytes;
-            let end = bytes.starts_with(RECORD) && bytes[FLAGS_AT] & END != 0;
+            let end = bytes.starts_with(RECORD) && bytes[FLAGS_AT] & FLAG_END != 0;
             end.then_some(Reach::Unsynced)
         }
         _ => None,
@@ -269,7 +212,7 @@ fn a_foreign_log_with_a_damaged_beginning_is_kept() {
             .unwrap();
         volume.flush().unwrap();
     }
-    wait_for("mark", || is_marked(&hosts[0].snapshot("log").unwrap()));
+    wait_for_mark(&hosts[0]);
     first.kill(volume);
     let second = Process::new(&store);
     let taking = OpenOptions {
@@ -299,7 +242,7 @@ fn a_log_that_came_back_from_a_copy_is_not_replayed_behind_a_fixed_end() {
         volume.write(number * 16384, &[1; 16384]).unwrap();
     }
     volume.flush().unwrap();
-    wait_for("mark", || is_marked(&a.snapshot("log").unwrap()));
+    wait_for_mark(&a);
     let b = MemoryDisk::new(512);
     b.put("log", &a.snapshot("log").unwrap());
     for number in 20..40_u64 {

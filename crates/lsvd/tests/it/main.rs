@@ -22,6 +22,7 @@ mod mortal;
 mod objects;
 mod order;
 mod outage;
+mod process;
 mod read_only;
 mod remove;
 mod requests;

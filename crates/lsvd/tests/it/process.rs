@@ -1,0 +1,77 @@
+//! A process whose log alone takes data: what it leaves there when it dies is all that there is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsvd::doors::disk::LocalDisk;
+use lsvd::doors::runtime::{Runtime, TokioRuntime};
+use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd::{OpenOptions, Result, Volume};
+use lsvd_sim::disk::MemoryDisk;
+use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
+
+use crate::host::LOG_BYTES;
+
+/// What every record begins with.
+pub(crate) const RECORD: &[u8] = b"LSVDrec\n";
+
+/// Where its flags are, and what they say.
+pub(crate) const FLAGS_AT: usize = 10;
+pub(crate) const FLAG_END: u8 = 1;
+const FLAG_MARK: u8 = 2;
+
+pub(crate) fn options() -> OpenOptions {
+    OpenOptions {
+        log_bytes: LOG_BYTES,
+        seal_timeout: Duration::from_secs(3600),
+        retry_timeout: Duration::from_millis(50),
+        ..OpenOptions::new("this machine")
+    }
+}
+
+/// A process with a volume open in a store that takes no data.
+pub(crate) struct Process {
+    pub(crate) threads: tokio::runtime::Runtime,
+    pub(crate) store: Arc<Faulty>,
+}
+
+impl Process {
+    pub(crate) fn new(store: &Arc<MemoryStore>) -> Self {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let store = Arc::new(Faulty::new(store.clone()));
+        let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+        store.fail_next_of("data.", Verb::Put, u64::MAX, refuse);
+        Self { threads, store }
+    }
+
+    pub(crate) fn open(&self, disk: &MemoryDisk, options: &OpenOptions) -> Result<Volume> {
+        let runtime = Arc::new(TokioRuntime::on(self.threads.handle().clone()));
+        let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
+        let store = self.store.clone() as Arc<dyn ObjectStore>;
+        Volume::open(store, &disk, runtime as Arc<dyn Runtime>, options)
+    }
+
+    /// Ends it where the opening failed.
+    pub(crate) fn end(self) {
+        self.threads.shutdown_timeout(Duration::from_secs(60));
+    }
+
+    pub(crate) fn kill(self, volume: Volume) {
+        self.threads.shutdown_timeout(Duration::from_secs(60));
+        drop(volume);
+    }
+}
+
+/// Waits until the mark behind the last record is there.
+pub(crate) fn wait_for_mark(disk: &MemoryDisk) {
+    crate::world::wait_for("the last mark", || {
+        let log = disk.snapshot("log").unwrap();
+        let mut sectors = log.chunks(512);
+        let last = sectors.rfind(|sector| sector.starts_with(RECORD));
+        last.is_some_and(|last| last[FLAGS_AT] & FLAG_MARK != 0)
+    });
+}
