@@ -11,25 +11,12 @@ use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Survivors};
 use lsvd_store::{Fault, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
-use crate::process::{Process, RECORD, options, wait_for_mark};
+use crate::process::{Process, RECORD, four_flushed, options, take_over_and_close, wait_for_mark};
 use crate::world::read;
 
 fn newest(store: &Arc<MemoryStore>) -> Superblock {
     let newest = Volume::newest_superblock(store.clone(), crate::world::runtime());
     newest.unwrap().unwrap()
-}
-
-/// Writes four sectors' worth one after the other, each flushed, and lets the mark behind the last
-/// get there.
-fn four_flushed(process: &Process, disk: &MemoryDisk) -> Volume {
-    let volume = process.open(disk, &options()).unwrap();
-    for number in 1..=4_u8 {
-        let data = [number; 4096];
-        volume.write(u64::from(number) * 4096, &data).unwrap();
-        volume.flush().unwrap();
-    }
-    wait_for_mark(disk);
-    volume
 }
 
 /// The sectors of the log that begin with these bytes.
@@ -375,15 +362,7 @@ fn a_log_with_flushed_discards_alone_is_set_aside() {
     volume.discard(0, 4096).unwrap();
     volume.flush().unwrap();
     first.kill(volume);
-    let second = Process::new(&store);
-    let taking = OpenOptions {
-        take_over: true,
-        ..options()
-    };
-    let volume = second.open(&hosts[1], &taking).unwrap();
-    second.store.mend();
-    volume.close().unwrap();
-    second.kill(volume);
+    take_over_and_close(&store, &hosts[1]);
     let third = Process::new(&store);
     let volume = third.open(&hosts[0], &options()).unwrap();
     third.kill(volume);

@@ -12,7 +12,9 @@ use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request, Survivors};
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, create};
-use crate::process::{FLAG_END, FLAGS_AT, Process, RECORD, options, wait_for_mark};
+use crate::process::{
+    FLAG_END, FLAGS_AT, Process, RECORD, four_flushed, options, take_over_and_close, wait_for_mark,
+};
 use crate::world::{read, runtime, wait_for};
 
 /// A log whose power failed amid a commit of the end of batch 0 (torn) and the beginning of batch 1
@@ -160,7 +162,6 @@ fn a_block_that_is_damaged_in_two_records_is_never_served() {
         window: 1,
         ..options()
     };
-
     let opened = disk.open().unwrap() as Arc<dyn LocalDisk>;
     let volume = Volume::open(store.clone(), &opened, runtime(), &large).unwrap();
     drop(opened);
@@ -205,24 +206,9 @@ fn a_foreign_log_with_a_damaged_beginning_is_kept() {
     create(&store);
     let hosts = [MemoryDisk::new(512), MemoryDisk::new(512)];
     let first = Process::new(&store);
-    let volume = first.open(&hosts[0], &options()).unwrap();
-    for number in 1..=4_u8 {
-        volume
-            .write(u64::from(number) * 4096, &[number; 4096])
-            .unwrap();
-        volume.flush().unwrap();
-    }
-    wait_for_mark(&hosts[0]);
+    let volume = four_flushed(&first, &hosts[0]);
     first.kill(volume);
-    let second = Process::new(&store);
-    let taking = OpenOptions {
-        take_over: true,
-        ..options()
-    };
-    let volume = second.open(&hosts[1], &taking).unwrap();
-    second.store.mend();
-    volume.close().unwrap();
-    second.kill(volume);
+    take_over_and_close(&store, &hosts[1]);
     hosts[0].flip("log", 8192 + 90);
     let third = Process::new(&store);
     let volume = third.open(&hosts[0], &options()).unwrap();

@@ -75,3 +75,29 @@ pub(crate) fn wait_for_mark(disk: &MemoryDisk) {
         last.is_some_and(|last| last[FLAGS_AT] & FLAG_MARK != 0)
     });
 }
+
+/// Writes four sectors' worth one after the other, each flushed, and lets the mark behind the last
+/// get there.
+pub(crate) fn four_flushed(process: &Process, disk: &MemoryDisk) -> Volume {
+    let volume = process.open(disk, &options()).unwrap();
+    for number in 1..=4_u8 {
+        let data = [number; 4096];
+        volume.write(u64::from(number) * 4096, &data).unwrap();
+        volume.flush().unwrap();
+    }
+    wait_for_mark(disk);
+    volume
+}
+
+/// Another process takes the volume over, stores what it has, and closes it.
+pub(crate) fn take_over_and_close(store: &Arc<MemoryStore>, disk: &MemoryDisk) {
+    let process = Process::new(store);
+    let taking = OpenOptions {
+        take_over: true,
+        ..options()
+    };
+    let volume = process.open(disk, &taking).unwrap();
+    process.store.mend();
+    volume.close().unwrap();
+    process.kill(volume);
+}
