@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -92,6 +93,20 @@ impl Drop for Stopped {
     }
 }
 
+/// A server that takes the volume over from one that was stopped. A call that the first one was in
+/// when it was stopped still comes to its end: where that is its claim, and it comes between the
+/// second one's look and claim, the second one is refused, and told to try again.
+fn take_over(objects: &Path) -> Server {
+    let arguments = ["--take-over", "--create", "64M", "--log-size", "64M"];
+    let refused = match Server::try_start_beside(objects, &arguments) {
+        Ok(server) => return server,
+        Err(refused) => refused,
+    };
+    let at_once = refused.stderr.contains("at this moment") && refused.stderr.contains("try again");
+    assert!(at_once, "{refused}");
+    Server::start_beside(objects, &arguments)
+}
+
 fn stop_after(delay: Duration) {
     let directory = ObjectDirectory::new();
     let mut server = first(&directory);
@@ -111,8 +126,7 @@ fn stop_after(delay: Duration) {
         guard.0 = None;
         return;
     }
-    let arguments = ["--take-over", "--create", "64M", "--log-size", "64M"];
-    let second = Server::start_beside(&objects, &arguments);
+    let second = take_over(&objects);
     let found = blocks(&second);
     nbdsh(&second, "h.pwrite(b'second' * 4096, 1 << 20); h.flush()");
     if stopped {

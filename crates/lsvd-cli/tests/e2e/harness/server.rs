@@ -90,26 +90,36 @@ impl Server {
 
     /// A server of a volume that lasts, in a directory of its own, with a small write log.
     pub(crate) fn start_lasting(directory: ObjectDirectory, arguments: &[&str]) -> Self {
-        let mut command = Self::lasting(&directory.objects());
-        command.arg("--socket").arg(directory.socket());
-        command.args(arguments);
+        let command = Self::at(&directory.objects(), &directory, arguments);
         Self::spawn(directory, command)
     }
 
     /// A server of the volume in `objects`, whose socket and local state are elsewhere.
     pub(crate) fn start_beside(objects: &Path, arguments: &[&str]) -> Self {
+        Self::try_start_beside(objects, arguments)
+            .unwrap_or_else(|ended| panic!("no server: {ended}"))
+    }
+
+    /// The same, or how it ended before it served.
+    pub(crate) fn try_start_beside(objects: &Path, arguments: &[&str]) -> Result<Self, Ended> {
         let directory = ObjectDirectory::new();
+        let mut command = Self::at(objects, &directory, arguments);
         let cache = directory.path().join("cache");
-        let cache = ["--cache-dir", cache.to_str().unwrap()];
-        Self::start_at(objects, directory, &[&cache, arguments].concat())
+        command.arg("--cache-dir").arg(cache);
+        Self::try_spawn(directory, command)
     }
 
     /// A server of the volume in `objects`, whose socket is in `directory`.
     pub(crate) fn start_at(objects: &Path, directory: ObjectDirectory, arguments: &[&str]) -> Self {
+        let command = Self::at(objects, &directory, arguments);
+        Self::spawn(directory, command)
+    }
+
+    fn at(objects: &Path, directory: &ObjectDirectory, arguments: &[&str]) -> Command {
         let mut command = Self::lasting(objects);
         command.arg("--socket").arg(directory.socket());
         command.args(arguments);
-        Self::spawn(directory, command)
+        command
     }
 
     fn lasting(objects: &Path) -> Command {
@@ -129,7 +139,15 @@ impl Server {
     }
 
     /// Starts `command`, which serves.
-    pub(crate) fn spawn(directory: ObjectDirectory, mut command: Command) -> Self {
+    pub(crate) fn spawn(directory: ObjectDirectory, command: Command) -> Self {
+        Self::try_spawn(directory, command).unwrap_or_else(|ended| panic!("no server: {ended}"))
+    }
+
+    /// The same, or how it ended before it served.
+    pub(crate) fn try_spawn(
+        directory: ObjectDirectory,
+        mut command: Command,
+    ) -> Result<Self, Ended> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -137,18 +155,15 @@ impl Server {
         stdout.read_line(&mut uri).unwrap();
         if !uri.ends_with('\n') {
             let output = child.wait_with_output().unwrap();
-            panic!(
-                "no server: {}",
-                Ended::from_output(output, format!("{command:?}"))
-            );
+            return Err(Ended::from_output(output, format!("{command:?}")));
         }
         uri.pop();
-        Self {
+        Ok(Self {
             child: Some(child),
             stdout,
             uri,
             directory,
-        }
+        })
     }
 
     /// Where clients connect.
