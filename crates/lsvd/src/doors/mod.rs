@@ -3,6 +3,8 @@
 //! Whatever the engine does to the world passes here, so that a test can put a world of its own
 //! behind them.
 
+pub(crate) mod backoff;
+pub(crate) mod creation;
 pub mod disk;
 pub mod runtime;
 pub mod store;

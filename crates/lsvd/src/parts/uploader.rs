@@ -7,8 +7,10 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::doors::BoxFuture;
-use crate::doors::runtime::{Runtime, within};
-use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
+use crate::doors::backoff::Backoff;
+use crate::doors::creation::Creation;
+use crate::doors::runtime::Runtime;
+use crate::doors::store::ObjectStore;
 use crate::state::batch::{Batch, BufferPool};
 use crate::state::in_flight::InFlight;
 use crate::state::logged::LoggedBatch;
@@ -18,7 +20,6 @@ use crate::state::progress::{Answered, Progress};
 use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
 use crate::words::planted::{self, Fault};
 
 /// Brings a batch back that left memory.
@@ -139,15 +140,14 @@ impl Uploader {
             let slot = batch.slot();
             self.objects.set_stored(slot, header_len, data_sectors);
         }
-        let mut body = batch.stored_blocks();
-        body.insert(0, header.clone());
+        let body = batch.stored_blocks();
+        let (store, runtime) = (&*self.store, &*self.runtime);
+        let mut creation = Creation::new(store, runtime, &name, header, body);
         let started = self.runtime.now();
         self.pace.upload_begins(batch.data_bytes(), started);
-        let mut pause = RETRY_PAUSE_MIN;
-        let mut patience = STORE_PATIENCE;
-        while let Err(error) = self.attempt(&name, &header, &body, &mut patience).await {
-            // Once, not at every attempt: a store that is gone for a day is one piece of news.
-            if pause == RETRY_PAUSE_MIN {
+        let mut backoff = Backoff::new(runtime);
+        while let Err(error) = creation.attempt().await {
+            if backoff.is_first() {
                 tracing::warn!(object = name, %error, "an upload failed and is tried again");
             } else {
                 tracing::debug!(object = name, %error, "an upload failed again");
@@ -158,8 +158,7 @@ impl Uploader {
                 self.progress.stuck(place, error);
                 self.pool.returned().notify();
             }
-            self.runtime.sleep(self.jittered(pause)).await;
-            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            backoff.pause().await;
         }
         let now = self.runtime.now();
         self.pace.upload_ends(batch.data_bytes(), now);
@@ -181,7 +180,7 @@ impl Uploader {
 
     /// Reads a batch back, however long it takes.
     async fn restore(&self, place: u64, logged: Arc<LoggedBatch>) -> Arc<Batch> {
-        let mut pause = RETRY_PAUSE_MIN;
+        let mut backoff = Backoff::new(&*self.runtime);
         loop {
             let restored = match &self.restore {
                 Some(restore) => restore.restore(Arc::clone(&logged)).await,
@@ -198,69 +197,7 @@ impl Uploader {
                     self.pool.returned().notify();
                 }
             }
-            self.runtime.sleep(self.jittered(pause)).await;
-            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            backoff.pause().await;
         }
-    }
-
-    /// One PUT, which leaves more `patience` for the next where this one took longer. A name that
-    /// exists with these very bytes is a success: the reply to an earlier attempt was lost.
-    async fn attempt(
-        &self,
-        name: &str,
-        header: &Bytes,
-        body: &[Bytes],
-        patience: &mut Duration,
-    ) -> Result<()> {
-        let put = self.store.put(name, body.to_vec());
-        let Err(error) = within(&*self.runtime, *patience, &*self.store, put).await else {
-            return Ok(());
-        };
-        match error.kind() {
-            StoreErrorKind::AlreadyExists => return self.compare(name, header).await,
-            StoreErrorKind::TooSlow => *patience = (*patience * 2).min(STORE_PATIENCE_MAX),
-            _ => {}
-        }
-        Err(self.failure("store", name, error))
-    }
-
-    /// The header holds random bits of this opening, so equal headers are the same object.
-    async fn compare(&self, name: &str, header: &Bytes) -> Result<()> {
-        let get = self.store.get_range(name, 0..header.len() as u64);
-        let foreign = match within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await {
-            Ok(found) => found != header,
-            Err(error) if error.kind() == StoreErrorKind::Truncated => true,
-            Err(error) => return Err(self.failure("read back", name, error)),
-        };
-        if foreign {
-            let message = format!(
-                "object {name} in {} exists with other content; another writer uses this place: \
-                 end it, and give each volume a place of its own",
-                self.store.url()
-            );
-            return Err(Error::new(ErrorKind::Damaged, message));
-        }
-        Ok(())
-    }
-
-    fn failure(&self, verb: &str, name: &str, error: StoreError) -> Error {
-        let kind = match error.kind() {
-            // What is not there yet is not damaged: the directory may come back.
-            StoreErrorKind::NotFound => ErrorKind::Unavailable,
-            kind => kind.for_user(),
-        };
-        let place = self.store.url();
-        let message =
-            format!("cannot {verb} object {name} in {place}; the data is kept and tried again");
-        Error::new(kind, message).because(error)
-    }
-
-    /// Between half of `pause` and all of it, so that uploads that failed together do not come
-    /// back together.
-    fn jittered(&self, pause: Duration) -> Duration {
-        let half = pause / 2;
-        let nanoseconds = half.as_nanos().max(1);
-        let extra = self.runtime.random() % nanoseconds;
-        half + Duration::from_nanos(u64::try_from(extra).unwrap_or_default())
     }
 }

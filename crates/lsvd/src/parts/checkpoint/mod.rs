@@ -11,12 +11,14 @@ use std::time::Duration;
 use ::bytes::Bytes;
 
 use crate::bytes::checkpoint::Checkpoint;
+use crate::doors::backoff::Backoff;
+use crate::doors::creation::Creation;
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::{ObjectStore, StoreError, StoreErrorKind};
 use crate::state::checkpoint_requests::CheckpointRequests;
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STORE_PATIENCE, STORE_PATIENCE_MAX};
+use crate::words::limits::STORE_PATIENCE;
 use crate::words::name::{ObjectId, ObjectName, VolumeUuid};
 
 pub(crate) use load::{Failure, Loaded};
@@ -42,63 +44,23 @@ impl CheckpointObjects {
     /// [`ErrorKind::Damaged`] where another's is under its name.
     async fn put(&self, header: Bytes, payload: Bytes, id: ObjectId) -> Result<()> {
         let name = Checkpoint::name_of(id).to_string();
-        let (mut pause, mut patience) = (RETRY_PAUSE_MIN, STORE_PATIENCE);
-        let started = self.runtime.now();
+        let (store, runtime) = (&*self.store, &*self.runtime);
+        let mut creation = Creation::new(store, runtime, &name, header, vec![payload]);
+        let started = runtime.now();
+        let mut backoff = Backoff::new(runtime);
         loop {
-            let body = vec![header.clone(), payload.clone()];
-            let error = match self.attempt(&name, &header, body, &mut patience).await {
+            let error = match creation.attempt().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Damaged => return Err(error),
                 Err(error) => error,
             };
-            if pause == RETRY_PAUSE_MIN {
+            if backoff.is_first() {
                 tracing::warn!(object = name, %error, "a checkpoint is tried again");
             }
-            if self.runtime.now().saturating_sub(started) >= self.retry_timeout {
+            if runtime.now().saturating_sub(started) >= self.retry_timeout {
                 self.requests.fail(error);
             }
-            self.runtime.sleep(pause).await;
-            pause = (pause * 2).min(RETRY_PAUSE_MAX);
-        }
-    }
-
-    /// One PUT, which leaves more `patience` for the next where this one took longer. A name that
-    /// exists with these very bytes is a success: the reply to an earlier attempt was lost.
-    async fn attempt(
-        &self,
-        name: &str,
-        header: &Bytes,
-        body: Vec<Bytes>,
-        patience: &mut Duration,
-    ) -> Result<()> {
-        let put = self.store.put(name, body);
-        let put = within(&*self.runtime, *patience, &*self.store, put).await;
-        let Err(error) = put else {
-            return Ok(());
-        };
-        match error.kind() {
-            StoreErrorKind::AlreadyExists => {}
-            StoreErrorKind::TooSlow => {
-                *patience = (*patience * 2).min(STORE_PATIENCE_MAX);
-                return Err(self.failed("store", name, error));
-            }
-            _ => return Err(self.failed("store", name, error)),
-        }
-        // The header holds random bits and the checksums of the payload: equal headers are the same
-        // object.
-        let get = self.store.get_range(name, 0..header.len() as u64);
-        match within(&*self.runtime, STORE_PATIENCE, &*self.store, get).await {
-            Ok(found) if found == header => Ok(()),
-            Err(error) if error.kind() != StoreErrorKind::Truncated => {
-                Err(self.failed("read back", name, error))
-            }
-            _ => {
-                let message = format!(
-                    "object {name} in {} exists with other content: another writer uses this place",
-                    self.store.url()
-                );
-                Err(Error::new(ErrorKind::Damaged, message))
-            }
+            backoff.pause().await;
         }
     }
 
