@@ -148,20 +148,29 @@ pub(super) struct Checkpointer {
 
 impl Drop for Checkpointer {
     fn drop(&mut self) {
-        // Whoever waits for a checkpoint would wait for ever.
+        // Whoever waits for a checkpoint would wait for ever, and so would who waits for the walk of one
+        // that was given up half way.
         let message = "the volume's background work ended before the checkpoint was made";
         self.store
             .requests
             .end(Error::new(ErrorKind::Unavailable, message));
+        self.pool.returned().notify();
     }
 }
 
 impl Checkpointer {
     /// Works until nobody asks any more, nothing is stored any more, or this writer is fenced.
     pub(super) async fn run(mut self) {
+        let progress = Arc::clone(&self.progress);
         while self.wanted().await.is_some() {
             let requests = self.store.requests.count();
-            match self.make().await {
+            let over = Box::pin(nothing_is_stored_any_more(&progress));
+            let made = match select(Box::pin(self.make()), over).await {
+                Either::Left((made, _)) => made,
+                // Nobody will open the volume from it, and what it has stored nobody might remove.
+                Either::Right(_) => break,
+            };
+            match made {
                 Ok(()) => self.store.requests.answer(requests),
                 Err(error) if error.kind() == ErrorKind::Fenced => {
                     self.store.requests.end(error.clone());
@@ -313,6 +322,14 @@ fn is_stray(objects: &ObjectTable, ends: &[EpochEnd], id: ObjectId) -> bool {
     let end = ends.iter().find(|end| end.epoch == id.epoch().0);
     let is_behind = |end: &EpochEnd| end.objects.is_some_and(|objects| id.sequence() >= objects);
     end.is_none_or(is_behind) && !objects.contains(id)
+}
+
+/// Waits until a checkpoint is of no use: a store that takes nothing would be tried for ever.
+async fn nothing_is_stored_any_more(progress: &Progress) {
+    if planted::is(Fault::FencedRemoves) {
+        std::future::pending::<()>().await;
+    }
+    progress.over().await;
 }
 
 /// Whether this is the error of a writer that was taken over, and it is to go on: a planted fault.

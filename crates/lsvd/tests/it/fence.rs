@@ -143,6 +143,38 @@ fn a_fenced_writer_stores_nothing_more_and_lets_go_of_its_log() {
     }
 }
 
+/// A checkpoint that is being made is nobody's any more: what a store refuses of it is not tried for ever.
+#[test]
+fn a_fenced_writer_gives_up_its_checkpoint_and_lets_go_of_the_store() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory.clone()));
+    let refuse = Fault::Refuse(StoreErrorKind::Unavailable);
+    store.fail_next_of("ckpt.", Verb::Put, u64::MAX, refuse);
+    let options = OpenOptions {
+        log_bytes: LOG_BYTES,
+        seal_timeout: Duration::from_millis(20),
+        checkpoint: CheckpointOptions {
+            objects: 1,
+            ..CheckpointOptions::default()
+        },
+        ..OpenOptions::new("this machine")
+    };
+    let disk = MemoryDisk::new(512).open().unwrap() as Arc<dyn LocalDisk>;
+    let first = Volume::open(store.clone(), &disk, hasty(), &options).unwrap();
+    first.write(0, &[1; 512]).unwrap();
+    wait_for("the drain", || first.status().at_risk_bytes == 0);
+    let second = open(memory.clone(), &MemoryDisk::new(512), runtime());
+    wait_for("the fence", || {
+        first.flush().is_err() && first.status().fenced
+    });
+    drop(first);
+    wait_for("the release of the store", || Arc::strong_count(&store) == 1);
+    store.mend();
+    assert_eq!(objects_of(&*memory, "ckpt.").len(), 0);
+    drop(second);
+}
+
 /// Nothing is stored any more, so nothing else would look: what is read is another's disk from now on.
 #[test]
 fn a_writer_whose_log_failed_learns_that_it_was_taken_over() {
