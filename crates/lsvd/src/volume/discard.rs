@@ -52,7 +52,7 @@ impl Shared {
         }
         self.when_there_is_room(|| {
             if !self.map.has_room_for_copies() {
-                return None;
+                return self.batcher.refusal().map(Err);
             }
             let mut locked = self.map.lock(range);
             match self.batcher.append(range, entry) {

@@ -81,7 +81,7 @@ impl Shared {
 
     fn try_write_piece(&self, range: LbaRange, data: &[u8]) -> Option<Result<()>> {
         if !self.map.has_room_for_copies() {
-            return None;
+            return self.batcher.refusal().map(Err);
         }
         // The lock spans from taking the slot to publishing it, so overlapping writes have one
         // order: the map's, the batch's, and the one in which the objects will be replayed.

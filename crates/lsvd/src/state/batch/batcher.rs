@@ -85,6 +85,15 @@ struct State {
     failed: Option<Error>,
 }
 
+impl State {
+    fn refusal(&self) -> Option<Error> {
+        match self.closed {
+            true => Some(Error::new(ErrorKind::Closed, "the volume is closed")),
+            false => self.failed.clone(),
+        }
+    }
+}
+
 impl Batcher {
     /// A batcher whose first batch is number 0 of `epoch` and follows the object `last`.
     #[must_use]
@@ -138,11 +147,8 @@ impl Batcher {
     /// When a write is larger than a batch.
     pub fn append(&self, range: LbaRange, what: NewEntry) -> Result<Option<Slot>> {
         let mut state = self.state.lock();
-        if state.closed {
-            return Err(Error::new(ErrorKind::Closed, "the volume is closed"));
-        }
-        if let Some(error) = &state.failed {
-            return Err(error.clone());
+        if let Some(error) = state.refusal() {
+            return Err(error);
         }
         let mut changed = false;
         let mut slot = self.append_to_open(&mut state, range, what);
@@ -395,6 +401,12 @@ impl Batcher {
         match select(sealed, wanted).await {
             Either::Left((more, _)) | Either::Right((more, _)) => more,
         }
+    }
+
+    /// Why nothing is accepted any more, if that is so.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        self.state.lock().refusal()
     }
 
     /// Accepts nothing any more, and tells everybody why.

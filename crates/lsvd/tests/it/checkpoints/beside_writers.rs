@@ -1,9 +1,11 @@
 //! Checkpoints that are made while writers go on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lsvd::bytes::checkpoint::{Checkpoint, Form};
 use lsvd::doors::store::ObjectStore;
+use lsvd::words::limits::CUT_STALL_MAX;
 use lsvd::words::name::{Epoch, ObjectId};
 use lsvd::{CheckpointOptions, ErrorKind, OpenOptions, Volume};
 use lsvd_store::{Fault, Faulty, Verb};
@@ -142,7 +144,7 @@ fn regions_that_are_walked_ahead_are_in_parts_of_their_size() {
         wait_for("the walk to wait", || store.hanging() == 2);
         let writing = scope.spawn(|| scatter(&volume, 5_000, 9));
         // Until the writers wait, more or less: with fewer copies less is walked ahead.
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         store.release();
         asking.join().unwrap().unwrap();
         writing.join().unwrap();
@@ -192,4 +194,54 @@ fn a_checkpoint_that_the_store_does_not_take_is_given_up_when_writers_wait() {
     let state = read(&volume, 0, usize::try_from(LARGE).unwrap());
     drop(volume);
     assert_disk(&open(&memory), &state);
+}
+
+/// Nor do they wait for it where nothing that they would write is accepted any more.
+#[test]
+fn writers_that_wait_for_a_checkpoint_learn_of_a_close_and_of_a_take_over() {
+    for is_closed in [true, false] {
+        let memory = created_of(LARGE);
+        let store = Arc::new(Faulty::new(memory.clone()));
+        let options = OpenOptions {
+            checkpoint: CheckpointOptions {
+                objects: u32::MAX,
+                ..TIGHT
+            },
+            ..OpenOptions::new("this machine")
+        };
+        // Not hastily: they are told before the checkpoint is given up because they wait.
+        let volume = open_fresh(store.clone(), runtime(), options).unwrap();
+        scatter(&volume, 30_000, 0);
+        volume.flush().unwrap();
+        store.fail_next_of("ckpt.", Verb::Put, u64::MAX, Fault::Hang);
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| volume.checkpoint());
+            wait_for("the walk to wait", || store.hanging() == 2);
+            let writing = scope.spawn(|| {
+                let write = |n: u64| volume.write(n * 65536, &[7; 512]).err();
+                (0..LARGE / 65536).find_map(write)
+            });
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(!writing.is_finished(), "it had room for its copies");
+            let began = Instant::now();
+            let closing = is_closed.then(|| scope.spawn(|| volume.close()));
+            if !is_closed {
+                drop(open(&memory));
+                wait_for("the fence", || volume.status().fenced);
+            }
+            let refused = writing.join().unwrap().unwrap();
+            let kind = match is_closed {
+                true => ErrorKind::Closed,
+                false => ErrorKind::Fenced,
+            };
+            assert_eq!(refused.kind(), kind, "{refused}");
+            assert!(began.elapsed() < CUT_STALL_MAX, "{:?}", began.elapsed());
+            store.mend();
+            store.release();
+            drop(asking.join().unwrap());
+            if let Some(closing) = closing {
+                drop(closing.join().unwrap());
+            }
+        });
+    }
 }
