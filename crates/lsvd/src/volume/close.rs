@@ -34,7 +34,10 @@ impl Volume {
             && !requests.is_closed()
         {
             requests.ask().await?;
-            let marked = fence.own().advance(shared.progress.persisted(), mark_clean);
+            // The one that an earlier call gave up may have got through since.
+            let is_marked = VolumeState::is_closed;
+            let persisted = shared.progress.persisted();
+            let marked = fence.own().advance_unless(is_marked, persisted, mark_clean);
             match select(Box::pin(marked), shared.runtime.sleep(shared.retry_timeout)).await {
                 Either::Left((marked, _)) => drop(marked?),
                 Either::Right(_) => {

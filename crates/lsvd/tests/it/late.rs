@@ -212,6 +212,26 @@ fn a_clean_close_that_was_only_slow_stays_clean() {
     }
 }
 
+/// Whoever closes again waits for the superblock that he gave up, and does not make another: a store
+/// that takes longer than he waits would never have the last one.
+#[test]
+fn a_close_that_is_repeated_asks_for_no_second_superblock() {
+    let (memory, store) = created();
+    let options = OpenOptions {
+        retry_timeout: Duration::from_millis(100),
+        ..taking_over()
+    };
+    let volume = open_on(store.clone(), &MemoryDisk::new(512), &options).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    volume.checkpoint().unwrap();
+    store.fail_next_of("superblock.", Verb::Put, 1, Fault::Hang);
+    let slow = volume.close().unwrap_err();
+    assert_eq!(slow.kind(), ErrorKind::Unavailable, "{slow}");
+    let before = objects_of(&*memory, "superblock.").len();
+    volume.close().unwrap();
+    assert_eq!(objects_of(&*memory, "superblock.").len(), before + 1);
+}
+
 /// Whatever is behind one's own superblock fences, also what cannot be read: a later program wrote it,
 /// or a bit of it flipped.
 #[test]
