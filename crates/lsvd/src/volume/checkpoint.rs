@@ -38,8 +38,8 @@ pub struct CheckpointOptions {
     /// Data objects behind the newest checkpoint at which the next one is made, at least 1: about
     /// as many, and mostly no more than twice as many, does the next opening have to read.
     pub objects: u32,
-    /// Most bytes that writers copy so that a checkpoint sees what was there before them; behind
-    /// that they wait for it.
+    /// Most bytes that writers copy so that a checkpoint sees what was there before them, at least 1;
+    /// behind that they wait for it.
     pub copied_bytes: u64,
     /// Payload of a checkpoint object at which the next one is begun, 4 KiB to 64 MiB. Two of them
     /// are in memory while a checkpoint is made.
@@ -62,6 +62,11 @@ impl CheckpointOptions {
         let refuse = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
         if self.objects == 0 {
             return refuse("a checkpoint after every 0 objects cannot be: at least 1".to_owned());
+        }
+        if self.copied_bytes == 0 {
+            let message = "checkpoints for which writers copy 0 bytes cannot be: at least 1, or no \
+                           write would ever have room";
+            return refuse(message.to_owned());
         }
         if !CHECKPOINT_PART_BYTES.contains(&self.part_bytes) {
             return refuse(format!(

@@ -69,6 +69,12 @@ fn settings_out_of_range_are_refused() {
         let refused = open_with(store.clone(), options).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
     }
+    let copies_nothing = CheckpointOptions {
+        copied_bytes: 0,
+        ..TIGHT
+    };
+    let refused = open_with(store, copies_nothing).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
 }
 
 /// A volume that has room for so many extents that a walk of it is in several steps.
