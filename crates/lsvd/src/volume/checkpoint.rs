@@ -429,7 +429,8 @@ impl Checkpointer {
     }
 
     /// Removes the checkpoint objects that no kept checkpoint needs, and the data objects that are of
-    /// no stream, behind a fence check. What fails is left for the next time.
+    /// no stream, behind a fence check. What fails is left for the next time, and all the rest with it
+    /// where the store does not answer: each would be waited for as long.
     async fn remove_unneeded(&mut self) -> Result<()> {
         // Without a root it is not known what its checkpoint needs.
         if self.kept.roots.len() < self.kept.checkpoints.len() {
@@ -463,20 +464,18 @@ impl Checkpointer {
                 return Ok(());
             }
         }
-        for id in unneeded {
-            match self.store.remove(Checkpoint::name_of(id)).await {
-                Ok(()) => {
-                    self.present.remove(&id);
+        let checkpoints = unneeded.into_iter().map(Checkpoint::name_of);
+        let strays: Vec<ObjectId> = self.strays.iter().copied().collect();
+        for name in checkpoints.chain(strays.into_iter().map(ObjectName::data)) {
+            match self.store.remove(name).await {
+                Ok(()) if name.kind == ObjectKind::Data => drop(self.strays.remove(&name.id)),
+                Ok(()) => drop(self.present.remove(&name.id)),
+                Err(error) => {
+                    tracing::warn!(%error, "an object that nobody needs is left until later");
+                    if error.kind() == ErrorKind::Unavailable {
+                        break;
+                    }
                 }
-                Err(error) => tracing::warn!(%error, "an old checkpoint is left until later"),
-            }
-        }
-        for id in self.strays.clone() {
-            match self.store.remove(ObjectName::data(id)).await {
-                Ok(()) => {
-                    self.strays.remove(&id);
-                }
-                Err(error) => tracing::warn!(%error, "an object of no stream is left until later"),
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use lsvd::bytes::superblock::Superblock;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::words::name::{Epoch, ObjectId, ObjectKind, ObjectName};
 use lsvd::{CheckpointOptions, ErrorKind, OpenOptions};
-use lsvd_store::{Fault, Faulty, Verb};
+use lsvd_store::{Counting, Fault, Faulty, Verb};
 
 use super::{
     OBJECT, assert_disk, created, model, names, needed, open, present, root, superblock, try_open,
@@ -75,6 +75,26 @@ fn what_cannot_be_removed_is_removed_later() {
     volume.checkpoint().unwrap();
     wait_for("the removal", || present(&memory) == needed(&memory));
     assert_disk(&volume, &model);
+}
+
+/// What a store that is away does not remove is left, all of it: each object would be waited for.
+#[test]
+fn a_store_that_does_not_answer_is_asked_for_one_removal_behind_each_checkpoint() {
+    let store = Arc::new(Faulty::new(created()));
+    let counting = Arc::new(Counting::new(store.clone()));
+    let mut model = model();
+    let volume = try_open(counting.clone(), u32::MAX).unwrap();
+    let before = counting.counts().delete.requests;
+    for fault in [Fault::Refuse(StoreErrorKind::Unavailable), Fault::Hang] {
+        store.mend();
+        store.fail_next(Verb::Delete, u64::MAX, fault);
+        for round in 0..5_u8 {
+            write(&volume, &mut model, 0, round + 1);
+            volume.checkpoint().unwrap();
+        }
+    }
+    // Behind the first two there is nothing to remove.
+    assert_eq!(counting.counts().delete.requests - before, 8);
 }
 
 /// "Unchanged regions by reference, at most 16 older objects referenced."
