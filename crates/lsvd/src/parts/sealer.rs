@@ -13,8 +13,8 @@ use crate::sync::Arc;
 
 /// Seals every batch `timeout` after it was opened, until the batcher closes; but not while others
 /// are on their way to the store: each takes a segment of the log, and a store that does not answer
-/// would fill it with batches of next to nothing. While no batch is open no timer runs. As the one who learns first that a batch was
-/// opened, it also sees to the memory for the next.
+/// would fill it with batches of next to nothing. While no batch is open no timer runs. As the one who
+/// learns first that a batch was opened, it also notes when, and sees to the memory for the next.
 #[derive(Debug)]
 pub(crate) struct Sealer {
     pub(crate) batcher: Arc<Batcher>,
@@ -29,6 +29,7 @@ impl Sealer {
     pub(crate) async fn run(self) {
         let mut open = self.batcher.opened(None).await;
         while let Some(id) = open {
+            self.progress.see(self.runtime.now());
             self.pool.prepare();
             let next = Box::pin(self.batcher.opened(Some(id)));
             let due = Box::pin(async {

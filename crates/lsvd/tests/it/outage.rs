@@ -300,6 +300,33 @@ fn discards_and_zeroes_that_are_not_stored_are_at_risk() {
     }
 }
 
+/// The look that a read asked for hangs: what is written meanwhile gets older all the same.
+#[test]
+fn what_is_at_risk_gets_older_while_a_look_hangs() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory));
+    let hasty = Arc::new(Hasty(runtime())) as Arc<dyn Runtime>;
+    let volume = open_with(store.clone(), &MemoryDisk::new(512), hasty, &options()).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    wait_for("the drain", || volume.status().at_risk_bytes == 0);
+    // More than ten seconds, in which nothing is asked of it.
+    std::thread::sleep(Duration::from_millis(150));
+    store.fail_next_of("superblock.", Verb::Get, 1, Fault::Hang);
+    read(&volume, 0, 512);
+    wait_for("the look", || store.hanging() == 1);
+    volume.write(0, &[2; 512]).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let status = volume.status();
+    if store.hanging() == 1 {
+        assert!(
+            status.at_risk_since > Some(Duration::from_secs(5)),
+            "{status:?}"
+        );
+    }
+    store.release();
+}
+
 /// A store that takes five seconds for an object: the log takes the writes, until it is full, and
 /// then as fast as there is room again. Nothing fails, and everything arrives.
 #[test]
