@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lsvd::bytes::entry::EntryKind;
+use lsvd::bytes::log::Record;
 use lsvd::bytes::superblock::{Change, CloseState, GivenUp, Superblock};
 use lsvd::doors::store::StoreErrorKind;
+use lsvd::words::units::DataOffset;
 use lsvd::{ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Survivors};
 use lsvd_store::{Fault, MemoryStore, Verb};
@@ -53,6 +56,32 @@ fn what_is_replayed_is_durable() {
     let volume = third.open(&lost, &options()).unwrap();
     assert_eq!(read(&volume, 0, 4096), seen, "it was read, and flushed");
     third.kill(volume);
+}
+
+/// A record that checks, and names data that it does not have: nothing of it is believed, as it would
+/// become an object that nobody could read.
+#[test]
+fn a_record_whose_entry_names_data_elsewhere_is_refused() {
+    // Behind the data, behind what any object can have, and before the data.
+    for (record, offset) in [(0, 8), (0, 131_068), (1, 0)] {
+        let store = Arc::new(MemoryStore::new());
+        create(&store);
+        let disk = MemoryDisk::new(512);
+        let first = Process::new(&store);
+        let volume = four_flushed(&first, &disk);
+        first.kill(volume);
+        let at = usize::try_from(sectors_with(&disk, RECORD)[record] * 512).unwrap();
+        let mut log = disk.snapshot("log").unwrap();
+        let mut wrong = Record::decode(&log[at..]).unwrap();
+        wrong.entries[0].kind = EntryKind::Write(DataOffset(offset));
+        let wrong = wrong.encode(512);
+        log[at..at + wrong.len()].copy_from_slice(&wrong);
+        disk.put("log", &log);
+        let second = Process::new(&store);
+        let refused = second.open(&disk, &options()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+        second.end();
+    }
 }
 
 /// A later record of the same batch says that the damaged one was durable.

@@ -3,7 +3,7 @@
 use super::{FileHeader, LogError, Record, SyncedMark, claims_log};
 use crate::bytes::block::{BLOCK_BYTES, contribution};
 use crate::bytes::data_object::DataHeader;
-use crate::bytes::entry::Entry;
+use crate::bytes::entry::{Entry, EntryKind};
 use crate::bytes::object_header::ObjectError;
 use crate::words::name::{ObjectId, ObjectName, VolumeUuid};
 use crate::words::units::SECTOR;
@@ -174,6 +174,9 @@ impl ScannedBatch {
         {
             return Err(LogError::Field("first entry or sector"));
         }
+        if !has_its_data(&record) {
+            return Err(LogError::Field("entry list"));
+        }
         let data_at = record.padded_header_len(block_bytes);
         let data_end = data_at as usize + record.sectors as usize * SECTOR;
         let data = rest
@@ -242,6 +245,22 @@ impl ScannedBatch {
         }
         Ok(header)
     }
+}
+
+/// Whether the data of each entry is in the record's, in order and without overlap. What is not would
+/// be believed up to the object, which nobody reads then, and the stream would end before it.
+fn has_its_data(record: &Record) -> bool {
+    let mut free = u64::from(record.first_sector);
+    let end = free + u64::from(record.sectors);
+    record.entries.iter().all(|entry| match entry.kind {
+        EntryKind::Write(offset) => {
+            let start = u64::from(offset.0);
+            let follows = start >= free;
+            free = start + entry.data_sectors();
+            follows && free <= end
+        }
+        EntryKind::Discard | EntryKind::WriteZeroes => true,
+    })
 }
 
 /// The blocks of which the record's data is not what its checksums say.
