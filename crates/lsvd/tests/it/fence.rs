@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lsvd::doors::BoxFuture;
 use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
+use lsvd::words::limits::STORE_PATIENCE;
 use lsvd::{CheckpointOptions, ErrorKind, FlushTarget, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
@@ -169,7 +171,9 @@ fn a_fenced_writer_gives_up_its_checkpoint_and_lets_go_of_the_store() {
         first.flush().is_err() && first.status().fenced
     });
     drop(first);
-    wait_for("the release of the store", || Arc::strong_count(&store) == 1);
+    wait_for("the release of the store", || {
+        Arc::strong_count(&store) == 1
+    });
     store.mend();
     assert_eq!(objects_of(&*memory, "ckpt.").len(), 0);
     drop(second);
@@ -311,6 +315,59 @@ fn a_writer_with_nothing_at_risk_learns_that_it_was_taken_over_by_whatever_is_as
         let fenced = ask(&first).expect_err(what);
         assert_eq!(fenced.kind(), ErrorKind::Fenced, "{what}: {fenced}");
     }
+}
+
+/// A clock that runs a hundred times as fast, while waiting takes as long as ever.
+#[derive(Debug)]
+struct Ahead(Arc<dyn Runtime>);
+
+impl Runtime for Ahead {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.0.spawn(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now() * 100
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.0.wall_clock()
+    }
+
+    fn random(&self) -> u128 {
+        self.0.random()
+    }
+}
+
+/// Whether another took over is of no interest any more where all is stored and the volume is closed.
+#[test]
+fn a_close_does_not_wait_for_a_look_that_hangs() {
+    let memory = Arc::new(MemoryStore::new());
+    create(&memory);
+    let store = Arc::new(Faulty::new(memory));
+    let volume = open(
+        store.clone(),
+        &MemoryDisk::new(512),
+        Arc::new(Ahead(runtime())),
+    );
+    volume.write(0, &[1; 512]).unwrap();
+    wait_for("the drain", || volume.status().at_risk_bytes == 0);
+    // More than ten seconds, in which nothing is asked of it.
+    thread::sleep(Duration::from_millis(150));
+    store.fail_next_of("superblock.", Verb::Get, 1, Fault::Hang);
+    read(&volume, 0, 512);
+    wait_for("the look in the background", || store.hanging() == 1);
+    let began = Instant::now();
+    volume.close().unwrap();
+    assert!(
+        began.elapsed() < STORE_PATIENCE / 2,
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 /// A store that is away keeps nobody from using a volume that has nothing to store.

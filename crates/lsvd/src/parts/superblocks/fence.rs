@@ -195,11 +195,14 @@ impl Fence {
         let mut failing_since = None;
         loop {
             if !self.wanted().await {
-                // Not in the turn of the flushes, which are not to wait for one that hangs.
-                match self.check(STORE_PATIENCE).await {
-                    Err(error) if error.kind() == ErrorKind::Fenced => break,
+                // Not in the turn of the flushes, which are not to wait for one that hangs; nor is a
+                // close.
+                let checked = Box::pin(self.check(STORE_PATIENCE));
+                match select(checked, Box::pin(self.progress.finished())).await {
+                    Either::Left((Err(error), _)) if error.kind() == ErrorKind::Fenced => break,
                     // What the store did not answer is asked again by the next who wants to know.
-                    Ok(()) | Err(_) => continue,
+                    Either::Left(_) => continue,
+                    Either::Right(_) => break,
                 }
             }
             self.progress.see(self.runtime.now());
