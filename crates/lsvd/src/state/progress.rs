@@ -215,16 +215,6 @@ impl Progress {
         self.changed.until(completed).await;
     }
 
-    /// Waits until there is nothing to persist any more: all was uploaded and is persisted, or all is over.
-    pub async fn finished(&self) {
-        let finished = || {
-            let state = self.state.lock();
-            let is_finished = state.complete && state.at_risk.is_empty();
-            (is_finished || state.ended.is_some()).then_some(())
-        };
-        self.changed.until(finished).await;
-    }
-
     /// Whether object `last` will never be stored: nothing more is uploaded, and it was not.
     #[must_use]
     pub fn never_stores(&self, last: ObjectId) -> bool {

@@ -195,14 +195,13 @@ impl Fence {
         let mut failing_since = None;
         loop {
             if !self.wanted().await {
-                // Not in the turn of the flushes, which are not to wait for one that hangs; nor is a
-                // close.
+                // Not in the turn of the flushes, which are not to wait for one that hangs; nor does what
+                // is to be persisted from now on, or a close.
                 let checked = Box::pin(self.check(STORE_PATIENCE));
-                match select(checked, Box::pin(self.progress.finished())).await {
+                match select(checked, Box::pin(self.progress.at_risk())).await {
                     Either::Left((Err(error), _)) if error.kind() == ErrorKind::Fenced => break,
                     // What the store did not answer is asked again by the next who wants to know.
-                    Either::Left(_) => continue,
-                    Either::Right(_) => break,
+                    Either::Left(_) | Either::Right(_) => continue,
                 }
             }
             self.progress.see(self.runtime.now());
