@@ -1,14 +1,18 @@
 //! Checkpoints that are made while writers go on.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lsvd::bytes::checkpoint::{Checkpoint, Form};
-use lsvd::doors::store::ObjectStore;
+use lsvd::doors::BoxFuture;
+use lsvd::doors::store::{ListedObject, ObjectStore, StoreError};
 use lsvd::words::limits::CUT_STALL_MAX;
 use lsvd::words::name::{Epoch, ObjectId};
 use lsvd::{CheckpointOptions, ErrorKind, OpenOptions, Volume};
-use lsvd_store::{Fault, Faulty, Verb};
+use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
+use tokio::sync::watch;
 
 use super::{
     SIZE, assert_disk, created, created_of, flip, needed, open, open_with, present, root,
@@ -250,4 +254,83 @@ fn writers_that_wait_for_a_checkpoint_learn_of_a_close_and_of_a_take_over() {
             }
         });
     }
+}
+
+/// A store that is wrong in itself, from some moment on.
+#[derive(Debug)]
+struct Panicking {
+    inner: Arc<MemoryStore>,
+    panics: watch::Sender<bool>,
+}
+
+impl ObjectStore for Panicking {
+    fn put<'a>(&'a self, name: &'a str, body: Vec<Bytes>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if name.starts_with("ckpt.") {
+                let mut panics = self.panics.subscribe();
+                let asked = panics.wait_for(|panics| *panics).await.is_ok();
+                panic!("the test asked for it: {asked}");
+            }
+            self.inner.put(name, body).await
+        })
+    }
+
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.inner.get(name)
+    }
+
+    fn get_range<'a>(
+        &'a self,
+        name: &'a str,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.inner.get_range(name, range)
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<ListedObject>, StoreError>> {
+        self.inner.list()
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.delete(name)
+    }
+
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+}
+
+/// The walk that would make room for them ends in a panic: they go on without a checkpoint.
+#[test]
+fn writers_that_wait_for_a_checkpoint_go_on_where_its_task_panics() {
+    let store = Arc::new(Panicking {
+        inner: created_of(LARGE),
+        panics: watch::Sender::new(false),
+    });
+    let options = OpenOptions {
+        // Nothing else is to wake them.
+        seal_timeout: Duration::from_secs(3600),
+        checkpoint: CheckpointOptions {
+            objects: u32::MAX,
+            ..TIGHT
+        },
+        ..OpenOptions::new("this machine")
+    };
+    let volume = open_fresh(store.clone(), runtime(), options).unwrap();
+    scatter(&volume, 30_000, 0);
+    volume.flush().unwrap();
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| volume.checkpoint());
+        wait_for("the walk to wait", || store.panics.receiver_count() == 2);
+        let writing = scope.spawn(|| {
+            let write = |n: u64| volume.write(n * 65536, &[7; 512]);
+            (0..LARGE / 65536).try_for_each(write)
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!writing.is_finished(), "it had room for its copies");
+        store.panics.send_replace(true);
+        let failed = asking.join().unwrap().unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
+        writing.join().unwrap().unwrap();
+    });
 }
