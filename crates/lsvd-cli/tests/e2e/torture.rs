@@ -4,7 +4,8 @@ mod ends;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -16,15 +17,36 @@ const DISK: u64 = 16 << 20;
 /// A server of another project, which scripts start and kill.
 struct Victim {
     folder: TempDir,
+    /// Shortest and longest load of a round.
+    load: String,
+}
+
+/// How long a round's load takes where the disk syncs as it does in `folder`: long enough for some
+/// flushes to be answered, or nothing would be judged.
+fn load_beside(folder: &Path) -> String {
+    let sync = |n: u64| {
+        let begun = Instant::now();
+        let file = fs::File::create(folder.join("sync")).unwrap();
+        file.set_len(4096 * n).unwrap();
+        file.sync_all().unwrap();
+        begun.elapsed()
+    };
+    // The shortest of some: a machine that stands still for a moment is no slow disk.
+    let sync = (1..=3).map(sync).min().unwrap_or_default();
+    let (least, most) = (
+        Duration::from_millis(150) + 4 * sync,
+        Duration::from_millis(400) + 8 * sync,
+    );
+    format!("{}ms..{}ms", least.as_millis(), most.as_millis())
 }
 
 impl Victim {
     /// Starts a server that keeps its disk in a file `disk`, by the command that `command` gives
     /// for the socket's path and the file's.
     fn start(command: impl Fn(&str, &str) -> String) -> Self {
-        let this = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let folder = tempfile::tempdir().unwrap();
+        let load = load_beside(folder.path());
+        let this = Self { folder, load };
         let path = |name: &str| this.path(name).to_str().unwrap().to_owned();
         let disk = fs::File::create(path("disk")).unwrap();
         disk.set_len(DISK).unwrap();
@@ -61,7 +83,7 @@ impl Victim {
     /// Tortures it, without a kill.
     fn load(&self, arguments: &[&str]) -> Ended {
         let mut torture = lsvd();
-        torture.args(["torture", &self.uri(), "--load", "150ms..400ms", "--json"]);
+        torture.args(["torture", &self.uri(), "--load", &self.load, "--json"]);
         Ended::run(torture.args(arguments))
     }
 
@@ -196,7 +218,9 @@ fn a_disk_in_memory_is_caught_unless_a_prefix_is_enough() {
     // Nothing at all is a prefix as well.
     assert_eq!(ended.json()["prefix_rounds"], ended.json()["rounds"]);
     // The empty disk is a prefix of whatever was written since.
-    let ended = victim.torture(&["--expect", "prefix"]).assert_code(0);
+    let ended = victim
+        .torture(&["--rounds", "4", "--expect", "prefix"])
+        .assert_code(0);
     assert!(
         ended.json()["lost"]["most_in_a_round"].as_u64().unwrap() > 0,
         "{ended}"
@@ -337,7 +361,7 @@ fn a_handshake_that_hangs_is_tried_anew() {
     let path = |name: &str| victim.path(name).display().to_string();
     let hanging = format!(
         "import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(64); \
-         time.sleep(60)",
+         time.sleep(600)",
         path("s")
     );
     fs::write(victim.path("hanging"), hanging).unwrap();
@@ -462,12 +486,13 @@ fn what_goes_wrong_with_the_commands_is_told() {
         ended.stderr.contains("--kill") && ended.stderr.contains("exit 3"),
         "{ended}"
     );
-    let hangs = ["--kill", "sleep 100", "--timeout", "1s"];
+    // All that the server answers must be answered in this time as well.
+    let hangs = ["--kill", "sleep 100", "--timeout", "5s"];
     let ended = victim.load(&hangs).assert_code(1);
-    assert!(ended.stderr.contains("did not end within 1s"), "{ended}");
+    assert!(ended.stderr.contains("did not end within 5s"), "{ended}");
     let kill = format!("sh {}", victim.path("kill").display());
     let ended = victim
-        .load(&["--kill", &kill, "--timeout", "1s"])
+        .load(&["--kill", &kill, "--timeout", "5s"])
         .assert_code(1);
     assert!(ended.stderr.contains("no server answers"), "{ended}");
     // What was seen before is told all the same.
