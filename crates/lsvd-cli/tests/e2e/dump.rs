@@ -9,7 +9,9 @@ use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd};
 
 /// A volume with one data object of two writes and a discard, in five blocks.
 fn volume() -> ObjectDirectory {
+    // Only the flush is to end the object, however long the client takes.
     let arguments = ["--create", "16M", "--log-size", "64M", "--flush", "store"];
+    let arguments = [&arguments[..], &["--seal-timeout", "1h"]].concat();
     let server = Server::start_lasting(ObjectDirectory::new(), &arguments);
     let write = "
 h.pwrite(b'a' * 16384, 0)

@@ -47,13 +47,14 @@ impl ObjectDirectory {
         self.folder.path()
     }
 
-    /// Names of the objects.
+    /// Names of the objects, in order: each file system has another.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.objects()).unwrap();
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
-        entries
-            .map(|entry| name(entry).into_string().unwrap())
-            .collect()
+        let names = entries.map(|entry| name(entry).into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
     }
 }
 
