@@ -207,7 +207,7 @@ fn what_is_at_risk_is_shown_while_it_is() {
     Ended::success(lsvd().arg("info").arg(server.directory().objects()))
         .assert_stdout_has("bytes not stored yet, the oldest for ");
     // A server that is stopped is there, and says nothing.
-    server.signal(Signal::STOP);
+    server.stop();
     let shown = served(&server);
     server.signal(Signal::CONT);
     assert!(

@@ -144,7 +144,7 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
 fn a_stalled_server_wakes_up_fenced_and_harms_nothing() {
     let first = first();
     nbdsh(&first, "h.pwrite(b'x' * 4096, 0); h.flush()");
-    first.signal(Signal::STOP);
+    first.stop();
     let second = taking_over(&first);
     nbdsh(&second, "h.pwrite(b'second' * 4096, 65536); h.flush()");
     first.signal(Signal::CONT);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use super::{Ended, MemoryMount};
@@ -184,6 +184,15 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().unwrap();
         kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    /// Stops it, until SIGCONT. The signal alone stops nothing yet: other threads go on until the one
+    /// that takes it has its turn, and each ends the call that it is in.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        let pid = Pid::from_child(self.child.as_ref().unwrap());
+        let stopped = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+        assert!(stopped.unwrap().stopped(), "it ended");
     }
 
     /// Waits for the end, which somebody must have asked for. Nothing but the line with the URI
