@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Attached, Ended, ObjectDirectory, Server, client, may_mount};
@@ -22,8 +22,12 @@ const NAMES: u64 = 24;
 /// Bytes of the largest file.
 const FILE_BYTES_MAX: u64 = 200_000;
 
-/// Shortest and longest load before a kill.
+/// Shortest and longest load before a kill, after the first change that was synced: on a slow disk that
+/// one alone takes seconds.
 const LOAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1500));
+
+/// The longest that the first change may take.
+const FIRST_WITHIN: Duration = Duration::from_secs(120);
 
 /// A file's content, by the number that determines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +51,19 @@ struct Writer {
     rng: fastrand::Rng,
     prefix: String,
     files: Files,
-    synced: u64,
+    /// Changes of all writers that were synced.
+    synced: Arc<AtomicU64>,
     /// Set before the server is killed.
     killing: Arc<AtomicBool>,
 }
 
 impl Writer {
     /// Changes files until that fails, which it does when the server is gone.
-    fn run(mut self) -> (Files, u64) {
+    fn run(mut self) -> Files {
         while self.step().is_ok() {
-            self.synced += 1;
+            self.synced.fetch_add(1, Ordering::SeqCst);
         }
-        (self.files, self.synced)
+        self.files
     }
 
     fn step(&mut self) -> io::Result<()> {
@@ -167,6 +172,7 @@ impl Disk {
     ) -> (ObjectDirectory, u64) {
         attached.mount(&self.at, "rw");
         let killing = Arc::new(AtomicBool::new(false));
+        let synced = Arc::new(AtomicU64::new(0));
         let writers = (0..WRITERS).map(|number| {
             let prefix = number.to_string();
             let own = |name: &&String| name.starts_with(&format!("{prefix}."));
@@ -179,23 +185,25 @@ impl Disk {
                 rng: rng.fork(),
                 files: own.collect(),
                 prefix: prefix.clone(),
-                synced: 0,
+                synced: Arc::clone(&synced),
                 killing: Arc::clone(&killing),
             };
             std::thread::spawn(move || writer.run())
         });
         let writers: Vec<_> = writers.collect();
+        let began = Instant::now();
+        while synced.load(Ordering::SeqCst) == 0 {
+            assert!(began.elapsed() < FIRST_WITHIN, "nothing is synced");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         std::thread::sleep(LOAD.0 + (LOAD.1 - LOAD.0).mul_f64(rng.f64()));
         killing.store(true, Ordering::SeqCst);
         let directory = server.kill();
-        let mut synced = 0;
         for writer in writers {
-            let (own, count) = writer.join().unwrap();
-            files.extend(own);
-            synced += count;
+            files.extend(writer.join().unwrap());
         }
         attached.abandon();
-        (directory, synced)
+        (directory, synced.load(Ordering::SeqCst))
     }
 }
 
@@ -235,7 +243,6 @@ fn what_was_synced_on_a_filesystem_survives_a_kill() {
         files.len(),
         started.elapsed()
     );
-    assert!(synced > 0, "nothing was synced before any kill");
     assert_damage_is_found(&disk, &mut serving.1, &mut files);
     serving.1.detach();
     serving.0.close();
