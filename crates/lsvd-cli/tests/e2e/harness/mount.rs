@@ -70,7 +70,7 @@ impl Attached {
                 "nbdfuse ended"
             );
             assert!(
-                started.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(120),
                 "nbdfuse is not ready"
             );
             std::thread::sleep(Duration::from_millis(10));
@@ -105,14 +105,29 @@ impl Attached {
         self.mounts.pop();
     }
 
+    /// Undoes all but the mounts.
+    fn let_go(&mut self) {
+        let device = self.device.take().unwrap();
+        Ended::success(client("losetup").args(["-d", &device]));
+        // The device goes when the last who has it open closes it, and then the file is free: a
+        // machine's udev looks into each device that appears or changes.
+        let started = Instant::now();
+        loop {
+            let ended = Ended::run(client("fusermount3").arg("-u").arg(&self.file));
+            if ended.code == Some(0) {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{ended}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Undoes everything, and fails where that fails.
     pub(crate) fn detach(mut self) {
         while !self.mounts.is_empty() {
             self.unmount();
         }
-        let device = self.device.take().unwrap();
-        Ended::success(client("losetup").args(["-d", &device]));
-        Ended::success(client("fusermount3").arg("-u").arg(&self.file));
+        self.let_go();
         assert!(self.nbdfuse.wait().unwrap().success(), "nbdfuse failed");
     }
 
@@ -122,9 +137,7 @@ impl Attached {
         while !self.mounts.is_empty() {
             self.unmount();
         }
-        let device = self.device.take().unwrap();
-        Ended::success(client("losetup").args(["-d", &device]));
-        Ended::success(client("fusermount3").arg("-u").arg(&self.file));
+        self.let_go();
         // It has lost its server, which it may say by its exit code.
         self.nbdfuse.wait().unwrap();
     }
