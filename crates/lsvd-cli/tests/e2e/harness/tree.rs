@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -43,13 +44,20 @@ fn copy(from: &Path, to: &Path, wanted: u64, bytes: &mut u64) {
             return;
         }
         let target = to.join(path.file_name().unwrap());
-        let metadata = fs::symlink_metadata(&path).unwrap();
+        // The machine's own programs make and remove files there, as Python does its caches.
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            metadata => metadata.unwrap(),
+        };
         if metadata.is_dir() {
             copy(&path, &target, wanted, bytes);
         } else if metadata.is_symlink() {
             symlink(fs::read_link(&path).unwrap(), &target).unwrap();
         } else if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX {
-            *bytes += fs::copy(&path, &target).unwrap();
+            *bytes += match fs::copy(&path, &target) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                copied => copied.unwrap(),
+            };
         }
     }
 }
