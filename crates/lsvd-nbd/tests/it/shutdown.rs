@@ -4,6 +4,8 @@
 //! they hold on any machine to the millisecond.
 
 use std::io::ErrorKind;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,12 +203,22 @@ async fn listeners_end_and_leave_no_socket_file() {
         .expect_err("nobody listens");
 }
 
+/// Leaves the socket file of a server that is gone.
+fn leave_dead_socket(path: &Path) {
+    drop(UnixListener::bind(path).expect("bound"));
+    assert!(path.exists(), "a killed server leaves its file");
+    // A process that another test has just started has the socket, too, until its program runs.
+    let began = std::time::Instant::now();
+    while UnixStream::connect(path).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it lives on");
+    }
+}
+
 #[tokio::test]
 async fn a_socket_file_that_nobody_listens_on_is_replaced_and_other_files_are_kept() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("nbd.sock");
-    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
-    assert!(path.exists(), "a killed server leaves its file");
+    leave_dead_socket(&path);
     let listener = Listener::unix(&path).await.expect("bound");
     drop(listener);
     std::fs::write(&path, "mine").expect("written");
@@ -232,7 +244,7 @@ async fn of_many_that_start_on_a_dead_socket_one_gets_it() {
     // What a process that was killed while it held the lock leaves.
     std::fs::write(place.path().join("nbd.sock.lock"), "").expect("written");
     for round in 0..100 {
-        drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+        leave_dead_socket(&path);
         let start = Arc::new(Barrier::new(STARTERS));
         let starters: Vec<_> = (0..STARTERS)
             .map(|_| {
