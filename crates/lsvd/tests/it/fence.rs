@@ -16,7 +16,7 @@ use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, Latency, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create, open_stored};
-use crate::world::{Hasty, objects_of, read, runtime, wait_for};
+use crate::world::{Hasty, objects_of, pass_hastily, read, runtime, wait_for};
 
 fn hasty() -> Arc<dyn Runtime> {
     Arc::new(Hasty(runtime()))
@@ -244,7 +244,7 @@ fn a_flush_to_the_log_looks_for_itself_where_nobody_has_lately() {
     let first = open(store.clone(), &MemoryDisk::new(512), hasty());
     let _second = open(memory, &MemoryDisk::new(512), runtime());
     // More than ten seconds, in which it has nothing to do.
-    thread::sleep(Duration::from_millis(150));
+    pass_hastily(Duration::from_secs(15));
     store.fail_next_of("superblock.", Verb::Get, u64::MAX, Fault::Hang);
     first.write(0, &[1; 512]).unwrap();
     wait_for("the look in the background", || store.hanging() == 1);
@@ -304,7 +304,7 @@ fn a_writer_with_nothing_at_risk_learns_that_it_was_taken_over_by_whatever_is_as
         let second = open(memory, &MemoryDisk::new(512), runtime());
         second.write(0, &[2; 512]).unwrap();
         // More than ten seconds, in which nothing is asked of it.
-        thread::sleep(Duration::from_millis(150));
+        pass_hastily(Duration::from_secs(15));
         assert!(
             !first.status().fenced,
             "{what}: an idle volume asked the store"
@@ -388,7 +388,7 @@ fn without_a_store_a_volume_with_nothing_at_risk_is_read_and_flushed() {
     for fault in [Fault::Refuse(StoreErrorKind::Unavailable), Fault::Hang] {
         store.fail_next_of("superblock.", Verb::Get, u64::MAX, fault);
         for _ in 0..4 {
-            thread::sleep(Duration::from_millis(120));
+            pass_hastily(Duration::from_secs(12));
             assert_eq!(read(&volume, 0, 512), [1; 512]);
             volume.flush().unwrap();
         }

@@ -1,7 +1,7 @@
 //! What the tests share: a runtime, stores, volumes, and reading objects back.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use lsvd::bytes::block::Place;
@@ -133,6 +133,43 @@ fn replay_objects(
     disk
 }
 
+/// How many times as fast hasty time passes.
+const HASTE: u32 = 100;
+
+/// The most of a time in which nothing happened that passes hastily: of a machine that stands still
+/// for a second it would be minutes, in which nobody answers and all patience ends.
+const STANDSTILL_MAX: Duration = Duration::from_millis(20);
+
+/// Hasty time, and when it was looked at the last.
+static HASTY_TIME: Mutex<Option<(Instant, Duration)>> = Mutex::new(None);
+
+fn hasty_now() -> Duration {
+    let mut time = HASTY_TIME.lock().unwrap();
+    // What is looked at all the time stands still when the machine does.
+    let started = || {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::sleep(Duration::from_millis(1));
+                hasty_now();
+            }
+        });
+        (Instant::now(), Duration::ZERO)
+    };
+    let (last, passed) = time.get_or_insert_with(started);
+    let now = Instant::now();
+    *passed += (now - *last).min(STANDSTILL_MAX) * HASTE;
+    *last = now;
+    *passed
+}
+
+/// Waits until so much hasty time has passed.
+pub(crate) fn pass_hastily(duration: Duration) {
+    let until = hasty_now() + duration;
+    while hasty_now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A runtime on which time passes a hundred times as fast.
 #[derive(Debug)]
 pub(crate) struct Hasty(pub(crate) Arc<dyn Runtime>);
@@ -143,11 +180,23 @@ impl Runtime for Hasty {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        self.0.sleep(duration / 100)
+        let until = hasty_now().saturating_add(duration);
+        let runtime = Arc::clone(&self.0);
+        let mut passes = runtime.sleep(duration / HASTE);
+        Box::pin(async move {
+            loop {
+                passes.await;
+                let left = until.saturating_sub(hasty_now());
+                if left.is_zero() {
+                    return;
+                }
+                passes = runtime.sleep(left / HASTE);
+            }
+        })
     }
 
     fn now(&self) -> Duration {
-        self.0.now() * 100
+        hasty_now()
     }
 
     fn wall_clock(&self) -> Duration {

@@ -14,7 +14,7 @@ use lsvd_store::Verb;
 use super::{OBJECT, SIZE, assert_disk, created, needed, open, present, write};
 use crate::host::open_fresh;
 use crate::mortal::{Death, Mortal};
-use crate::world::{Hasty, read, runtime, wait_for};
+use crate::world::{Hasty, pass_hastily, read, runtime, wait_for};
 
 /// Objects that the first client writes, each at a place of its own.
 const WRITES: u8 = 8;
@@ -137,8 +137,7 @@ fn an_opening_that_was_stalled_answers_no_flush_long_after_a_take_over() {
     let second = open(&memory);
     second.write(0, &[2; 512]).unwrap();
     second.flush().unwrap();
-    // 20 s of its time.
-    thread::sleep(Duration::from_millis(200));
+    pass_hastily(Duration::from_secs(20));
     slow.wake();
     if let Ok(first) = first.join().unwrap() {
         // Who comes first has somebody look, and may be told already.
