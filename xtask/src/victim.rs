@@ -38,6 +38,11 @@ impl Victim {
         Ok(this)
     }
 
+    /// Its folder.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
     fn write(&self, name: &str, text: &str) -> Outcome {
         let place = format!("'{}'", self.place.display());
         let path = self.place.join(name);
