@@ -101,7 +101,10 @@ impl Attached {
     /// Undoes the last mount.
     pub(crate) fn unmount(&mut self) {
         // One that stays mounted stays known, for the end to try once more.
-        Ended::success(client("umount").arg(self.mounts.last().unwrap()));
+        let at = self.mounts.last().unwrap();
+        // A process that another test has just started has the files that were open here, too, until
+        // its program runs.
+        until_free(|| Ended::run(client("umount").arg(at)));
         self.mounts.pop();
     }
 
@@ -111,15 +114,7 @@ impl Attached {
         Ended::success(client("losetup").args(["-d", &device]));
         // The device goes when the last who has it open closes it, and then the file is free: a
         // machine's udev looks into each device that appears or changes.
-        let started = Instant::now();
-        loop {
-            let ended = Ended::run(client("fusermount3").arg("-u").arg(&self.file));
-            if ended.code == Some(0) {
-                return;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "{ended}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until_free(|| Ended::run(client("fusermount3").arg("-u").arg(&self.file)));
     }
 
     /// Undoes everything, and fails where that fails.
@@ -159,6 +154,20 @@ impl Drop for Attached {
             drop(self.nbdfuse.kill());
             drop(self.nbdfuse.wait());
         }
+    }
+}
+
+/// Unmounts what somebody may still have open for a moment.
+#[track_caller]
+fn until_free(unmount: impl Fn() -> Ended) {
+    let started = Instant::now();
+    loop {
+        let ended = unmount();
+        if ended.code == Some(0) {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{ended}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
