@@ -49,16 +49,17 @@ impl Volume {
     #[must_use]
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        let log_error = shared.log.as_ref().and_then(|log| log.durable.error());
-        let fence = shared.fence.as_ref();
-        let fenced = fence.and_then(|fence| fence.refuse_fenced().err());
-        let is_fenced = fenced.is_some();
-        let error = fenced.or(log_error).or_else(|| shared.progress.error());
         let oldest = shared.progress.oldest_at_risk(shared.runtime.now());
         let in_flight = shared.in_flight.bytes();
         let not_stored = in_flight.unstored + shared.progress.held_bytes();
         // What has no data counts as something: who waits for zero may rely on it.
         let at_least = oldest.map_or(0, |_| SECTOR_BYTES);
+        // Behind what is at risk: where nothing is, no upload is told to be stuck.
+        let log_error = shared.log.as_ref().and_then(|log| log.durable.error());
+        let fence = shared.fence.as_ref();
+        let fenced = fence.and_then(|fence| fence.refuse_fenced().err());
+        let is_fenced = fenced.is_some();
+        let error = fenced.or(log_error).or_else(|| shared.progress.error());
         let segments = shared
             .log
             .as_ref()
