@@ -141,7 +141,9 @@ pub(crate) fn in_new_folder(
 
 fn new_folder(chore: &str, dir: Option<&Path>) -> Result<PathBuf, String> {
     let dir = dir.map_or_else(std::env::temp_dir, Path::to_path_buf);
-    let folder = dir.join(format!("lsvd-{chore}-{}", std::process::id()));
+    // A run that failed has left its folder, and another process had the number of this one.
+    let seconds = time_as_seed()?;
+    let folder = dir.join(format!("lsvd-{chore}-{}-{seconds}", std::process::id()));
     fs::create_dir_all(&dir)
         .and_then(|()| fs::create_dir(&folder))
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
