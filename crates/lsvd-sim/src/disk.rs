@@ -186,6 +186,27 @@ impl MemoryDisk {
         content.lock().flip(offset);
     }
 
+    /// Damages a file: no unit that these bytes touch can be read, whatever is there, until something
+    /// else is stored in its place.
+    ///
+    /// # Panics
+    /// Where there is no such file.
+    pub fn spoil(&self, name: &str, offset: u64, len: u64) {
+        let content = self.content(name);
+        let content = content.unwrap_or_else(|| panic!("no file {name} to damage"));
+        content.lock().spoil(offset, len);
+    }
+
+    /// Lets every unit be read again that could not be, as it was.
+    ///
+    /// # Panics
+    /// Where there is no such file.
+    pub fn mend(&self, name: &str) {
+        let content = self.content(name);
+        let content = content.unwrap_or_else(|| panic!("no file {name} to mend"));
+        content.lock().mend();
+    }
+
     /// Damages a file: cuts off all behind `bytes` bytes, durable at once.
     ///
     /// # Panics

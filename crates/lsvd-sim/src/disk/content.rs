@@ -1,6 +1,6 @@
 //! The content of a file: what is durable, and what was written since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::crash::Chooser;
@@ -12,6 +12,8 @@ pub(crate) struct Content {
     len: u64,
     durable: BTreeMap<u64, Box<[u8]>>,
     written: BTreeMap<u64, Written>,
+    /// Units that the medium does not give, until something else is stored there.
+    unreadable: BTreeSet<u64>,
 }
 
 /// What was written to a unit and is not durable.
@@ -32,6 +34,7 @@ impl Content {
             len,
             durable: BTreeMap::new(),
             written: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
         }
     }
 
@@ -75,6 +78,27 @@ impl Content {
         bytes
     }
 
+    /// Lets the medium give none of the units that these bytes touch, until they are written anew.
+    pub(crate) fn spoil(&mut self, offset: u64, len: u64) {
+        let unit = self.unit as u64;
+        let units = offset / unit..(offset + len).div_ceil(unit);
+        self.unreadable.extend(units);
+    }
+
+    /// Lets the medium give all that it has again.
+    pub(crate) fn mend(&mut self) {
+        self.unreadable.clear();
+    }
+
+    /// Whether a read of this range finds something that the medium does not give. What was written
+    /// since is given from memory.
+    pub(crate) fn is_unreadable(&self, offset: u64, len: u64) -> bool {
+        let unit = self.unit as u64;
+        let units = offset / unit..(offset + len).div_ceil(unit);
+        let mut unreadable = self.unreadable.range(units);
+        unreadable.any(|number| !self.written.contains_key(number))
+    }
+
     /// Whether anything was ever written to the unit at `offset`.
     pub(crate) fn was_written(&self, offset: u64) -> bool {
         self.newest(offset / self.unit as u64).is_some()
@@ -95,12 +119,13 @@ impl Content {
 
     /// Makes durable what is to be.
     pub(crate) fn sync(&mut self) {
-        let durable = &mut self.durable;
+        let (durable, unreadable) = (&mut self.durable, &mut self.unreadable);
         self.written.retain(|number, written| {
             if written.to_be_synced
                 && let Some(newest) = written.versions.pop()
             {
                 durable.insert(*number, newest);
+                unreadable.remove(number);
             }
             !written.to_be_synced
         });
@@ -141,6 +166,7 @@ impl Content {
             let kept = chooser.versions(written.versions.len());
             if let Some(kept) = written.versions.into_iter().take(kept).next_back() {
                 after.durable.insert(number, kept);
+                after.unreadable.remove(&number);
             }
         }
         after

@@ -381,6 +381,10 @@ impl DiskFile for MemoryFile {
                     let message = format!("cannot read {name}: it was cut");
                     return Err(DiskError::new(DiskErrorKind::Failed, message));
                 }
+                if content.is_unreadable(offset, len as u64) {
+                    let message = format!("cannot read {len} bytes at {offset} of {name}");
+                    return Err(DiskError::new(DiskErrorKind::Unreadable, message));
+                }
                 Ok(Bytes::from(content.read(offset, len as u64)))
             };
             self.disk.request(request, begin, read).await

@@ -47,6 +47,38 @@ fn stamps(disk: &MemoryDisk) -> Vec<u8> {
 }
 
 #[test]
+fn what_cannot_be_read_can_be_overwritten() {
+    for unit in [512, 4096] {
+        let (disk, _open, file) = disk_with_file(unit);
+        write(&*file, 0, &[1; 8], SYNCED);
+        let size = unit as u64;
+        disk.spoil("f", 2 * size + 1, size);
+        let kind = |disk: &MemoryDisk, first: u64, count: usize| {
+            let open = disk.open().unwrap();
+            let file = block_on(open.open("f")).unwrap().unwrap();
+            let read = block_on(file.read(first * size, count * unit));
+            read.err().map(|error| error.kind())
+        };
+        let crash = || disk.crash_with(Survivors::None);
+        assert_eq!(kind(&crash(), 0, 8), Some(DiskErrorKind::Unreadable));
+        assert_eq!(kind(&crash(), 3, 1), Some(DiskErrorKind::Unreadable));
+        assert_eq!(kind(&crash(), 0, 2), None);
+        assert_eq!(kind(&crash(), 4, 4), None);
+        // Its bytes are not gone; a write that is lost leaves it as it was.
+        write(&*file, 2, &[2, 2], UNSYNCED);
+        assert_eq!(kind(&disk.crash_with(Survivors::All), 0, 8), None);
+        assert_eq!(kind(&crash(), 0, 8), Some(DiskErrorKind::Unreadable));
+        block_on(file.read(0, 8 * unit)).unwrap();
+        write(&*file, 0, &[], SYNCED);
+        assert_eq!(kind(&crash(), 0, 8), None);
+        disk.spoil("f", 0, 1);
+        block_on(file.read(0, unit)).unwrap_err();
+        disk.mend("f");
+        assert_eq!(&block_on(file.read(0, unit)).unwrap()[..], vec![1; unit]);
+    }
+}
+
+#[test]
 fn what_was_synced_survives_and_nothing_else_must() {
     for unit in [512, 4096] {
         let (disk, _open, file) = disk_with_file(unit);

@@ -104,6 +104,9 @@ pub enum DiskErrorKind {
     Permission,
     /// The disk is full.
     NoSpace,
+    /// The medium does not give what is there, a bad sector: a read of less may do, and what is written
+    /// there anew may be read again. Reads alone fail so.
+    Unreadable,
     /// Anything else: an I/O error, a file that is not what it must be.
     Failed,
 }
@@ -116,7 +119,7 @@ impl DiskErrorKind {
             Self::InUse => ErrorKind::InUse,
             Self::Permission => ErrorKind::Permission,
             Self::NoSpace => ErrorKind::NoSpace,
-            Self::Failed => ErrorKind::LocalDisk,
+            Self::Unreadable | Self::Failed => ErrorKind::LocalDisk,
         }
     }
 }

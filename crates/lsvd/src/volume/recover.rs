@@ -35,7 +35,8 @@ pub struct OpenOptions {
     pub take_over: bool,
     /// Whether to use a store that does not keep a second writer out.
     pub unsafe_no_fencing: bool,
-    /// Whether to cut a damaged write log before the damage: what was written later is given up.
+    /// Whether to cut a write log that is damaged, or that the disk does not give, before that place:
+    /// what was written later is given up.
     pub cut_log: bool,
     /// Size of the write log in bytes. One that is there keeps its size until the volume was closed.
     pub log_bytes: u64,

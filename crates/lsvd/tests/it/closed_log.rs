@@ -14,20 +14,14 @@ use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Survivors};
 use lsvd_store::{Fault, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
-use crate::process::{Process, RECORD, four_flushed, options, take_over_and_close, wait_for_mark};
+use crate::process::{
+    Process, RECORD, four_flushed, options, sectors_with, take_over_and_close, wait_for_mark,
+};
 use crate::world::read;
 
 fn newest(store: &Arc<MemoryStore>) -> Superblock {
     let newest = Volume::newest_superblock(store.clone(), crate::world::runtime());
     newest.unwrap().unwrap()
-}
-
-/// The sectors of the log that begin with these bytes.
-fn sectors_with(disk: &MemoryDisk, bytes: &[u8]) -> Vec<u64> {
-    let log = disk.snapshot("log").unwrap();
-    let sectors = (0..).zip(log.chunks(512));
-    let found = sectors.filter(|(_, sector)| sector.starts_with(bytes));
-    found.map(|(number, _)| number).collect()
 }
 
 /// A process whose sync fails ends; the next reads what it wrote. What that serves as durable must

@@ -19,7 +19,7 @@ use crate::world::{read, runtime, wait_for};
 
 /// A log whose power failed amid a commit of the end of batch 0 (torn) and the beginning of batch 1
 /// (whole). Batch 1 has 4 at 1 MiB; the torn part of batch 0 has 3 from 64 KiB on; 2 at 8 KiB was flushed.
-fn torn(store: &Arc<MemoryStore>) -> MemoryDisk {
+pub(crate) fn torn(store: &Arc<MemoryStore>) -> MemoryDisk {
     let disk = MemoryDisk::new(512);
     let first = Process::new(store);
     let volume = first.open(&disk, &options()).unwrap();

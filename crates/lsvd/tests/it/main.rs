@@ -32,4 +32,5 @@ mod stalled;
 mod stress;
 mod superblocks;
 mod torn_log;
+mod unreadable_log;
 mod world;

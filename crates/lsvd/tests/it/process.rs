@@ -76,6 +76,14 @@ pub(crate) fn wait_for_mark(disk: &MemoryDisk) {
     });
 }
 
+/// The sectors of the log that begin with these bytes.
+pub(crate) fn sectors_with(disk: &MemoryDisk, bytes: &[u8]) -> Vec<u64> {
+    let log = disk.snapshot("log").unwrap();
+    let sectors = (0..).zip(log.chunks(512));
+    let found = sectors.filter(|(_, sector)| sector.starts_with(bytes));
+    found.map(|(number, _)| number).collect()
+}
+
 /// Writes four sectors' worth one after the other, each flushed, and lets the mark behind the last
 /// get there.
 pub(crate) fn four_flushed(process: &Process, disk: &MemoryDisk) -> Volume {

@@ -1,6 +1,6 @@
 //! Logs that were cut, whose sectors are older than they should be, or whose bits have turned over:
 //! the volume does not open, or has all that was flushed, as far as anything of it is left to show
-//! that it was.
+//! that it was. And logs with a sector that cannot be read, which are cut there.
 //!
 //! A log of under 64 KiB in use is damaged in each of its places, and a volume opened with each of
 //! the logs that this gives. That is more than every run of the tests has time for: of the bits one
@@ -15,7 +15,7 @@ use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::Runtime;
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{CreateOptions, ErrorKind, OpenOptions, Volume};
-use lsvd_sim::disk::MemoryDisk;
+use lsvd_sim::disk::{MemoryDisk, Survivors};
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
 use crate::simulated::{Simulated, one_thread};
@@ -166,13 +166,24 @@ impl Written {
     fn open(&self, log: &[u8], what: impl Fn() -> String) -> Option<usize> {
         let disk = MemoryDisk::new(self.unit);
         disk.put("log", log);
-        let store = Arc::new(Faulty::new(copy(&self.store)));
+        self.open_with(copy(&self.store), &disk, &options(), what)
+    }
+
+    /// The same with what is on a disk, and in a store.
+    fn open_with(
+        &self,
+        store: Arc<MemoryStore>,
+        disk: &MemoryDisk,
+        options: &OpenOptions,
+        what: impl Fn() -> String,
+    ) -> Option<usize> {
+        let store = Arc::new(Faulty::new(store));
         refuse_objects(&store);
         let threads = one_thread();
         let runtime = Arc::new(Simulated::new(&threads, 2, Duration::from_secs(1000)));
         let found = threads.block_on(async {
             let disk = disk.open().unwrap() as Arc<dyn LocalDisk>;
-            let volume = Volume::open_async(store, &disk, runtime, &options()).await?;
+            let volume = Volume::open_async(store, &disk, runtime, options).await?;
             let mut found = vec![0xee; usize::try_from(VOLUME_BYTES).unwrap()];
             volume.read_async(0, &mut found).await.map(|()| found)
         });
@@ -183,7 +194,10 @@ impl Written {
                 Some(state.unwrap_or_else(|| panic!("{}: this never was", what())))
             }
             Err(error) => {
-                let told = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::InUse);
+                let told = matches!(
+                    error.kind(),
+                    ErrorKind::Damaged | ErrorKind::InUse | ErrorKind::LocalDisk
+                );
                 assert!(told, "{}: {error:?}", what());
                 None
             }
@@ -292,6 +306,50 @@ fn a_log_with_a_lost_write_of_a_sector_opens_with_all_or_not() {
             opened < tried / 4,
             "{opened} of {tried}: what was synced and is gone is damage"
         );
+    }
+}
+
+/// Opened as it is, such a log gives all that was flushed, or nothing. Cut, it gives all that was
+/// flushed before the sector, and what it gives then stays, also when the sector can be read again.
+#[test]
+fn a_log_with_a_sector_that_cannot_be_read_is_cut_there() {
+    for unit in [512, 4096] {
+        let written = written(unit);
+        let newest = written.states.len() - 1;
+        let cutting = OpenOptions {
+            cut_log: true,
+            ..options()
+        };
+        let (mut refused, mut kept) = (0, 0);
+        for sector in written.in_use() {
+            let what = || format!("unit {unit}, the sector at {}", sector.start);
+            let disk = MemoryDisk::new(unit);
+            disk.put("log", &written.log);
+            disk.spoil("log", sector.start as u64, SECTOR as u64);
+            let store = copy(&written.store);
+            match written.open_with(store.clone(), &disk, &options(), what) {
+                Some(state) => assert_eq!(state, newest, "{}", what()),
+                None => refused += 1,
+            }
+            let cut = written.open_with(store.clone(), &disk, &cutting, what);
+            let Some(cut) = cut else {
+                panic!("{} does not open though it may be cut", what());
+            };
+            let at = sector.start / unit * unit;
+            let is_before = |state: &State| state.end.is_some_and(|end| end <= at);
+            let before = written.states.iter().rposition(is_before);
+            assert!(
+                before.is_none_or(|before| before <= cut),
+                "{}: what was flushed before it is gone",
+                what()
+            );
+            kept += u32::from(cut < newest && cut > 0);
+            let disk = disk.crash_with(Survivors::None);
+            disk.mend("log");
+            let again = written.open_with(store, &disk, &options(), what);
+            assert_eq!(again, Some(cut), "{}, given again", what());
+        }
+        assert!(refused > 10 && kept > 10, "{refused} refused, {kept} kept");
     }
 }
 

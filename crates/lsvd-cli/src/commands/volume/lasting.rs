@@ -67,7 +67,8 @@ pub(crate) struct LastingArguments {
     )]
     pub(crate) take_over: bool,
 
-    /// Cut a damaged write log before the damage: what was written later is lost
+    /// Cut a write log that is damaged, or cannot be read in some place, before that place: what was
+    /// written later is lost
     #[arg(
         long,
         help_heading = "Durability",

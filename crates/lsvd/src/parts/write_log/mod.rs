@@ -6,19 +6,23 @@
 
 mod reader;
 mod recovery;
+mod unreadable;
 mod writer;
 
 use ::bytes::Bytes;
 use uuid::Uuid;
 
-use crate::bytes::log::{FILE_HEADER_BYTES, FileHeader, HEADER_COPIES, RecordBounds, SEGMENTS_AT};
-use crate::doors::disk::{DiskError, DiskFile, DiskWrite, LocalDisk, WriteDurability};
+use crate::bytes::log::{FileHeader, HEADER_COPIES, RecordBounds, SEGMENTS_AT};
+use crate::doors::disk::{
+    DiskError, DiskErrorKind, DiskFile, DiskWrite, LocalDisk, WriteDurability,
+};
 use crate::sync::Arc;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::LOG_SEGMENTS_MIN;
 use crate::words::name::VolumeUuid;
 
 pub(crate) use recovery::{Beyond, LogEnd, RecoveredBatch};
+use unreadable::read_headers;
 pub(crate) use writer::Writer;
 
 /// Name of the log's file in its directory.
@@ -108,10 +112,12 @@ async fn is_of_volume(
     let Some(file) = disk.open(name).await? else {
         return Ok(false);
     };
-    let header_bytes = FILE_HEADER_BYTES * HEADER_COPIES;
     let bytes = match file.len() < SEGMENTS_AT {
         true => Bytes::new(),
-        false => file.read(0, header_bytes).await?,
+        false => match read_headers(&*file).await {
+            Err(error) if error.kind() == DiskErrorKind::Unreadable => Bytes::new(),
+            read => read?,
+        },
     };
     match FileHeader::decode(&bytes) {
         Ok(header) => Ok(header.volume == volume),
@@ -189,10 +195,12 @@ impl WriteLog {
         if file.len() < SEGMENTS_AT {
             return Err(damaged("it is shorter than its header"));
         }
-        let bytes = file
-            .read(0, FILE_HEADER_BYTES * HEADER_COPIES)
-            .await
-            .map_err(failed)?;
+        let bytes = match read_headers(&*file).await {
+            Err(error) if error.kind() == DiskErrorKind::Unreadable => {
+                return Err(damaged("its header cannot be read").because(error));
+            }
+            read => read.map_err(failed)?,
+        };
         let header = FileHeader::decode(&bytes)
             .map_err(|error| damaged("its header does not check").because(error))?;
         if file.len() < header.file_bytes() {

@@ -2,11 +2,12 @@
 //!
 //! Every step can crash and be repeated, and finds the same end again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
+use super::unreadable::{Gap, ReadSegment};
 use super::{FILE, WriteLog};
 use crate::bytes::data_object::DataHeader;
 use crate::bytes::log::{
@@ -50,10 +51,12 @@ pub(crate) struct LogEnd {
     behind: Vec<u32>,
     /// Bytes of data in them.
     bytes_behind: u64,
-    /// Segments that begin with nothing that can be read.
-    unreadable: Vec<u32>,
-    /// Those of them with records of the log.
+    /// Segments that do not begin with a record of a batch that may count.
+    blank: Vec<u32>,
+    /// Segments with records of the log but none of a batch that may count.
     used: Vec<u32>,
+    /// What cannot be read, but for what lies behind a batch of which all is there, or the store has.
+    gaps: Vec<Gap>,
     /// What all records together say.
     marks: Marks,
 }
@@ -75,6 +78,17 @@ impl LogEnd {
             batch: batch.batch,
             position: batch.end,
         })
+    }
+
+    /// The same, as messages say it.
+    fn place(&self) -> String {
+        match self.stop() {
+            Some(stop) => {
+                let name = ObjectName::data(stop.batch);
+                format!("byte {} of batch {name}", stop.position)
+            }
+            None => "the end of what the store has".to_owned(),
+        }
     }
 
     /// Up to where the log was durable, if what counts stops before that.
@@ -107,14 +121,16 @@ impl WriteLog {
         let mut beyond = Vec::new();
         let mut all = Marks::default();
         let mut is_unused = true;
-        self.each_segment(|_, bytes| {
-            is_unused &= bytes.iter().all(|byte| *byte == 0);
-            all = all.max(marks(bytes, &self.header));
-            let batch = scan(bytes, &self.header, BadData::Ends);
+        let mut is_whole = true;
+        self.each_segment(|_, read| {
+            is_whole &= read.gaps.is_empty();
+            is_unused &= read.bytes.iter().all(|byte| *byte == 0);
+            all = all.max(marks(&read.bytes, &self.header));
+            let batch = scan(read.beginning(), &self.header, BadData::Ends);
             beyond.extend(batch.map(|batch| (batch.batch, u64::from(batch.sectors))));
         })
         .await?;
-        if is_unused {
+        if is_unused && is_whole {
             return Ok(Beyond::Unused);
         }
         // A batch whose beginning is damaged does not show, but what was durable of it was noted.
@@ -124,7 +140,7 @@ impl WriteLog {
         // Persisted in the log's own time: of the stream up to there.
         beyond.retain(|(batch, _)| Some(*batch) > all.persisted);
         let sectors = beyond.iter().map(|(_, sectors)| sectors);
-        Ok(match beyond.is_empty() {
+        Ok(match beyond.is_empty() && is_whole {
             true => Beyond::Nothing,
             // Perhaps none: a batch of discards alone has no data, and of a damaged one nobody knows.
             false => Beyond::Bytes(sectors.sum::<u64>() * SECTOR_BYTES),
@@ -135,20 +151,26 @@ impl WriteLog {
     /// `stream_end`. Changes nothing.
     pub(crate) async fn find_end(&self, stream_end: Option<ObjectId>) -> Result<LogEnd> {
         let mut batches = BTreeMap::new();
-        let (mut unreadable, mut used) = (Vec::new(), Vec::new());
+        let (mut blank, mut used, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
         let mut all = Marks::default();
-        self.each_segment(|segment, bytes| {
-            let found = marks(bytes, &self.header);
+        self.each_segment(|segment, read| {
+            let found = marks(&read.bytes, &self.header);
             all = all.max(found);
             // What the store has in order is not looked at again; of it a segment that was to be
             // used anew may hold ruins.
-            let scanned = scan(bytes, &self.header, BadData::Ends);
+            let scanned = scan(read.beginning(), &self.header, BadData::Ends);
             let is_behind = |batch: &ScannedBatch| {
                 Some(batch.batch) > stream_end
                     || (planted::is(Fault::StaleReplay) && batch.header.is_some())
             };
+            // Nothing that was written to this segment knew of more than the batch that is in it.
+            let is_settled =
+                |batch: &ScannedBatch| Some(batch.batch) <= stream_end || batch.header.is_some();
+            if !scanned.as_ref().is_some_and(is_settled) {
+                gaps.extend(read.gaps);
+            }
             if scanned.is_none() {
-                unreadable.push(segment);
+                blank.push(segment);
             }
             match scanned.filter(is_behind) {
                 Some(batch) => drop(batches.insert(batch.batch, (segment, batch))),
@@ -179,40 +201,42 @@ impl WriteLog {
             chain,
             bytes_behind: sectors.sum::<u64>() * SECTOR_BYTES,
             behind: batches.values().map(|(segment, _)| *segment).collect(),
-            unreadable,
+            blank,
             used,
+            gaps,
             marks: all,
         })
     }
 
     /// Calls `look` with every segment, in order.
-    async fn each_segment(&self, mut look: impl FnMut(u32, &[u8])) -> Result<()> {
+    async fn each_segment(&self, mut look: impl FnMut(u32, ReadSegment)) -> Result<()> {
         let segments = stream::iter(0..self.header.segments);
         let mut read = segments
-            .map(|segment| self.read_segment(segment, 0, self.header.segment_bytes))
+            .map(|segment| self.read_around_gaps(segment))
             .buffered(READ_AHEAD);
         for segment in 0.. {
             match read.next().await {
-                Some(bytes) => look(segment, &bytes?),
+                Some(read) => look(segment, read?),
                 None => break,
             }
         }
         Ok(())
     }
 
-    /// A torn tail was never durable. What was durable and is not there was damaged.
+    /// A torn tail was never durable. What was durable and is not there was damaged; what cannot be
+    /// read may have been durable.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`], and what would be given up.
+    /// [`ErrorKind::Damaged`] or [`ErrorKind::LocalDisk`], and what would be given up.
     pub(crate) fn refuse_damage(&self, end: &LogEnd) -> Result<()> {
+        if let Some(gap) = end.gaps.first() {
+            return Err(self.unreadable(end, gap));
+        }
         let Some(lost) = end.lost() else {
             return Ok(());
         };
         let name = |batch| ObjectName::data(batch).to_string();
-        let place = match end.stop() {
-            Some(stop) => format!("byte {} of batch {}", stop.position, name(stop.batch)),
-            None => "the end of what the store has".to_owned(),
-        };
+        let place = end.place();
         let message = format!(
             "the write log in {} is damaged: it was durable up to byte {} of batch {}, and does not \
              check behind {place}; nothing in it was changed. Keep a copy of the file {FILE}; to open the \
@@ -227,32 +251,67 @@ impl WriteLog {
         Err(Error::new(ErrorKind::Damaged, message))
     }
 
-    /// Gives up what is behind the damage: nothing in the log says any more that it was durable. A
-    /// crash amid this leaves a log that is damaged still, or one that is cut.
+    /// What is wrong with a log of which a part cannot be read.
+    fn unreadable(&self, end: &LogEnd, gap: &Gap) -> Error {
+        let message = format!(
+            "{} places of the write log in {} cannot be read, the first at byte {} of the file {FILE}, and \
+             what was flushed may be there; nothing in it was changed. The disk may give it at another \
+             attempt, or after a repair: keep a copy of the file. To open the volume as it was at {}, and \
+             give up what was written later (what cannot be read, and {} bytes in {} batches that check), \
+             open it with --cut-log",
+            end.gaps.len(),
+            self.directory,
+            self.header.segment_at(gap.segment) + u64::from(gap.at),
+            end.place(),
+            end.bytes_behind,
+            end.behind.len()
+        );
+        Error::new(ErrorKind::LocalDisk, message).because(gap.error.clone())
+    }
+
+    /// Gives up what is behind the damage: nothing in the log says any more that it was durable, and
+    /// what could not be read is nothing any more, should the disk give it again. A crash amid this
+    /// leaves a log that is damaged still, or one that is cut.
     pub(crate) async fn cut(&self, end: &mut LogEnd) -> Result<()> {
-        let Some(lost) = end.lost() else {
+        let lost = end.lost();
+        if lost.is_none() && end.gaps.is_empty() {
             return Ok(());
-        };
-        let bytes = end.bytes_behind;
-        let (lost, stop) = (ObjectName::data(lost.batch), end.stop());
-        let stop = stop.map(|stop| ObjectName::data(stop.batch).to_string());
-        tracing::warn!(%lost, stop, bytes, "the damaged write log is cut: what was written later is lost");
-        for segment in end.behind.drain(..).chain(end.used.drain(..)) {
-            self.wipe(segment, 0).await?;
         }
+        let lost = lost.map(|lost| ObjectName::data(lost.batch).to_string());
+        let stop = end.stop();
+        let stop = stop.map(|stop| ObjectName::data(stop.batch).to_string());
+        tracing::warn!(
+            lost,
+            stop,
+            bytes = end.bytes_behind,
+            unreadable = end.gaps.len(),
+            "the damaged write log is cut: what was written later is lost"
+        );
+        let with_gaps = end.gaps.drain(..).map(|gap| gap.segment);
+        let behind = end.behind.drain(..).chain(end.used.drain(..));
+        let mut wiped: BTreeSet<u32> = behind.chain(with_gaps).collect();
         if let Some((segment, batch)) = end.chain.last() {
+            wiped.remove(segment);
             self.wipe(*segment, batch.end).await?;
+        }
+        for segment in wiped {
+            self.wipe(segment, 0).await?;
         }
         self.sync().await?;
         end.marks.synced = end.stop();
         Ok(())
     }
 
-    /// Overwrites a segment from a place on, without a sync.
+    /// Overwrites a segment from a place on, without a sync. In pieces that no sector of a disk
+    /// crosses: one that cannot be read cannot be written in part either.
     async fn wipe(&self, segment: u32, from: u32) -> Result<()> {
         let zeroes = Bytes::from(vec![0; WIPED_AT_ONCE as usize]);
-        for at in (from..self.header.segment_bytes).step_by(WIPED_AT_ONCE as usize) {
-            let len = (self.header.segment_bytes - at).min(WIPED_AT_ONCE);
+        let mut next = from;
+        while next < self.header.segment_bytes {
+            let at = next;
+            next = (at + 1).next_multiple_of(WIPED_AT_ONCE);
+            next = next.min(self.header.segment_bytes);
+            let len = next - at;
             let write = DiskWrite {
                 offset: self.header.segment_at(segment) + u64::from(at),
                 parts: vec![zeroes.slice(..len as usize)],
@@ -277,7 +336,7 @@ impl WriteLog {
     ) -> Result<Vec<RecoveredBatch>> {
         // Where nothing can be read there may be a batch all the same: a void whose sync failed, or
         // that was killed before it, reads as zeroes and is gone with the power.
-        let voided = end.behind.iter().chain(&end.unreadable);
+        let voided = end.behind.iter().chain(&end.blank);
         self.void(voided.copied()).await?;
         self.make_durable(&end).await?;
         let mut recovered = Vec::with_capacity(end.chain.len());

@@ -4,6 +4,9 @@ use rustix::io::Errno;
 
 use super::{DiskError, DiskErrorKind};
 
+/// What to do about an I/O error.
+const FAILING: &str = "the disk may be failing; see the system's log";
+
 /// A failed `request`, such as "open /var/lib/x", for which the system gave `errno`.
 pub(super) fn disk_error(errno: Errno, request: String) -> DiskError {
     let (kind, advice) = match errno {
@@ -22,13 +25,23 @@ pub(super) fn disk_error(errno: Errno, request: String) -> DiskError {
         ),
         Errno::NAMETOOLONG | Errno::LOOP => (DiskErrorKind::Failed, "choose another path"),
         Errno::MFILE | Errno::NFILE => (DiskErrorKind::Failed, "raise the limit of open files"),
-        Errno::IO => (
-            DiskErrorKind::Failed,
-            "the disk may be failing; see the system's log",
-        ),
+        Errno::IO => (DiskErrorKind::Failed, FAILING),
         // The operating system has hundreds of errors; its own words must do.
         _ => (DiskErrorKind::Failed, "see what the system says"),
     };
     DiskError::new(kind, format!("cannot {request} ({advice})"))
         .because(std::io::Error::from(errno))
+}
+
+/// The same for a read of a file that is open. Of what the medium does not give the system says `EIO`
+/// or, past the page cache, what the block layer calls a medium error (`ENODATA`) or one of
+/// protection (`EILSEQ`).
+pub(super) fn read_error(errno: Errno, request: String) -> DiskError {
+    match errno {
+        Errno::IO | Errno::NODATA | Errno::ILSEQ => {
+            let message = format!("cannot {request} ({FAILING})");
+            DiskError::new(DiskErrorKind::Unreadable, message).because(std::io::Error::from(errno))
+        }
+        errno => disk_error(errno, request),
+    }
 }

@@ -9,7 +9,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::access::{self, Access};
 use super::aligned::AlignedBuffer;
-use super::errno::disk_error;
+use super::errno::{disk_error, read_error};
 use super::gather::Gathered;
 use super::{DiskError, DiskErrorKind, Place};
 use crate::doors::BoxFuture;
@@ -45,11 +45,13 @@ pub(super) struct Syncs {
 
 impl OpenFile {
     fn failed(&self, errno: Errno, verb: &str, offset: u64, len: u64) -> DiskError {
+        disk_error(errno, self.request(verb, offset, len))
+    }
+
+    /// What was asked, as messages say it.
+    fn request(&self, verb: &str, offset: u64, len: u64) -> String {
         let file = self.place.file(&self.name);
-        disk_error(
-            errno,
-            format!("{verb} bytes {offset}..{} of {file}", offset + len),
-        )
+        format!("{verb} bytes {offset}..{} of {file}", offset + len)
     }
 
     /// Refuses what is not in whole units inside the file.
@@ -114,7 +116,7 @@ impl OpenFile {
 
     fn read(&self, offset: u64, len: usize) -> Result<Bytes, DiskError> {
         self.check("read", offset, len as u64)?;
-        let failed = |errno| self.failed(errno, "read", offset, len as u64);
+        let failed = |errno| read_error(errno, self.request("read", offset, len as u64));
         let mut buffer = AlignedBuffer::zeroed(len, self.access.memory);
         let pread = |rest: &mut [u8], offset| {
             retry_on_intr(|| rustix::io::pread(&self.file, &mut *rest, offset))
