@@ -78,11 +78,7 @@ impl Stream<'_> {
                         end.epochs.push(end_of(epoch, objects));
                         break 'stream;
                     };
-                    if header.predecessor != end.last {
-                        let (is, should) = (header.predecessor, end.last);
-                        let what = format!("it follows {is:?} and should follow {should:?}");
-                        return Err(self.damaged(header.id, &what));
-                    }
+                    self.check_order(&header, end.last)?;
                     apply(&header)?;
                     end.persisted = end.persisted.max(header.persisted);
                     end.last = Some(header.id);
@@ -94,6 +90,32 @@ impl Stream<'_> {
         }
         end.epochs.extend(epochs.map(|epoch| end_of(epoch, 0)));
         Ok(end)
+    }
+
+    /// The header of one object, which must follow `predecessor`; nothing where it is definitely not
+    /// there.
+    ///
+    /// # Errors
+    /// The store's, and [`ErrorKind::Damaged`] for one that does not check.
+    pub(crate) async fn object(
+        &self,
+        id: ObjectId,
+        predecessor: Option<ObjectId>,
+    ) -> Result<Option<DataHeader>> {
+        let Some(header) = self.header(id).await? else {
+            return Ok(None);
+        };
+        self.check_order(&header, predecessor)?;
+        Ok(Some(header))
+    }
+
+    fn check_order(&self, header: &DataHeader, should: Option<ObjectId>) -> Result<()> {
+        let is = header.predecessor;
+        if is == should {
+            return Ok(());
+        }
+        let what = format!("it follows {is:?} and should follow {should:?}");
+        Err(self.damaged(header.id, &what))
     }
 
     /// Whether the stream may end where `end` says, log included: nothing was persisted behind it,
@@ -234,7 +256,7 @@ fn end_of(epoch: &EpochEnd, objects: u64) -> EpochEnd {
     }
 }
 
-fn id_of(epoch: u32, sequence: u64) -> Result<ObjectId> {
+pub(crate) fn id_of(epoch: u32, sequence: u64) -> Result<ObjectId> {
     ObjectId::new(Epoch(epoch), sequence).ok_or_else(|| {
         let message = format!("epoch {epoch} has no object {sequence}");
         Error::new(ErrorKind::Damaged, message)

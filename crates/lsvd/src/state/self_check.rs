@@ -147,12 +147,13 @@ impl Seen<'_> {
                 ));
             }
         }
-        let (first, waiting) = self.parts.uploads.all_waiting();
+        // What was stored before is answered, and was never taken.
+        let first = self.parts.uploads.first().max(next);
         let under_way = first.checked_sub(next);
         if under_way.is_none_or(|count| count > u64::from(self.parts.window)) {
             return Err(format!("place {first} waits, and {next} is not answered"));
         }
-        for (place, id) in (first..).zip(waiting) {
+        for (place, id) in self.parts.uploads.all_waiting() {
             if at(place).is_none_or(|row| row.id != id || row.header_len > 0) {
                 return Err(format!("{id:?} waits at place {place}, where it is not"));
             }

@@ -70,11 +70,14 @@ pub struct UploadQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<SealedBatch>,
+    /// With their places.
+    waiting: VecDeque<(u64, SealedBatch)>,
     /// How many of them are in memory: counted, since every write to the log asks.
     in_memory: usize,
-    /// Place of the first that waits.
+    /// The place behind the last one that was taken: nothing before it waits.
     first: u64,
+    /// The place of the next that is entered.
+    next: u64,
     closed: bool,
 }
 
@@ -83,9 +86,19 @@ impl UploadQueue {
     pub fn push(&self, batch: SealedBatch) {
         let mut state = self.state.lock();
         state.in_memory += usize::from(batch.is_in_memory());
-        state.waiting.push_back(batch);
+        let place = state.next;
+        state.next += 1;
+        state.waiting.push_back((place, batch));
         drop(state);
         self.changed.notify();
+    }
+
+    /// Leaves the next place in the stream, which is returned, to a batch that is stored already.
+    #[must_use]
+    pub fn pass(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.next += 1;
+        state.next - 1
     }
 
     /// How many of those that wait are in memory, and how many in the log alone.
@@ -104,7 +117,7 @@ impl UploadQueue {
         mut leave: impl FnMut(&Batch) -> Option<Arc<LoggedBatch>>,
     ) -> Vec<SealedBatch> {
         let mut state = self.state.lock();
-        let in_memory = state.waiting.iter_mut().filter_map(|waiting| {
+        let in_memory = state.waiting.iter_mut().filter_map(|(_, waiting)| {
             let SealedBatch::Memory(batch) = &*waiting else {
                 return None;
             };
@@ -126,13 +139,9 @@ impl UploadQueue {
     #[must_use]
     pub fn take(&self, end: u64) -> Option<(u64, SealedBatch)> {
         let mut state = self.state.lock();
-        if state.first >= end {
-            return None;
-        }
-        let batch = state.waiting.pop_front()?;
+        let (place, batch) = state.waiting.pop_front_if(|(place, _)| *place < end)?;
         state.in_memory -= usize::from(batch.is_in_memory());
-        let place = state.first;
-        state.first += 1;
+        state.first = place + 1;
         Some((place, batch))
     }
 
@@ -149,11 +158,10 @@ impl UploadQueue {
             .await
     }
 
-    /// How many batches were entered so far.
+    /// How many batches were entered so far, those included that were stored before.
     #[must_use]
     pub fn entered(&self) -> u64 {
-        let state = self.state.lock();
-        state.first + state.waiting.len() as u64
+        self.state.lock().next
     }
 
     /// Says what is wrong with the queue, if anything.
@@ -162,7 +170,8 @@ impl UploadQueue {
     /// The first thing that is wrong.
     pub fn self_check(&self) -> Result<(), String> {
         let state = self.state.lock();
-        let in_memory = state.waiting.iter().filter(|batch| batch.is_in_memory());
+        let waiting = state.waiting.iter();
+        let in_memory = waiting.filter(|(_, batch)| batch.is_in_memory());
         let (found, counted) = (in_memory.count(), state.in_memory);
         if found != counted {
             return Err(format!(
@@ -172,11 +181,16 @@ impl UploadQueue {
         Ok(())
     }
 
-    /// Those that wait, and the place of the first.
-    pub(super) fn all_waiting(&self) -> (u64, Vec<ObjectId>) {
+    /// Those that wait, each with its place.
+    pub(super) fn all_waiting(&self) -> Vec<(u64, ObjectId)> {
         let state = self.state.lock();
-        let waiting = state.waiting.iter().map(SealedBatch::id);
-        (state.first, waiting.collect())
+        let waiting = state.waiting.iter();
+        waiting.map(|(place, batch)| (*place, batch.id())).collect()
+    }
+
+    /// The place behind the last one that was taken.
+    pub(super) fn first(&self) -> u64 {
+        self.state.lock().first
     }
 
     /// Says that nothing more will be entered.

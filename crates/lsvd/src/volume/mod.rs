@@ -10,6 +10,7 @@ mod claim;
 mod close;
 mod create;
 mod discard;
+mod filled_log;
 mod flush;
 mod found_log;
 mod inspect;

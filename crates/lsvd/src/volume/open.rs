@@ -8,21 +8,20 @@ use super::start::{Start, StartCheckpoints};
 use super::write::Queue;
 use super::{LastClone, Log, Shared, Volume};
 use crate::bytes::block::BLOCK_BYTES;
-use crate::bytes::log::SyncedMark;
 use crate::doors::BoxFuture;
 use crate::doors::runtime::{Runtime, within};
 use crate::doors::store::ObjectStore;
 use crate::parts::sealer::Sealer;
 use crate::parts::superblocks::Fence;
 use crate::parts::uploader::{Restore, Uploader};
-use crate::parts::write_log::{WriteLog, Writer};
+use crate::parts::write_log::{Recovered, WriteLog, Writer};
 use crate::state::batch::{Batch, Batcher, BufferPool, Identity, LogRoom, Sink};
 use crate::state::durable::{Durable, StreamPoint};
 use crate::state::extent_map::{CutCount, ExtentMap};
 use crate::state::in_flight::InFlight;
 use crate::state::logged::LoggedBatch;
 use crate::state::object_table::ObjectTable;
-use crate::state::progress::{Persists, Progress};
+use crate::state::progress::{Answered, Persists, Progress};
 use crate::state::segments::SegmentPool;
 use crate::state::uploads::{SealedBatch, UploadQueue};
 use crate::sync::atomic::AtomicBool;
@@ -252,17 +251,27 @@ impl Shared {
         let mut synced = None;
         let mut sink = Sink::Uploads(Arc::clone(&uploads));
         let log = start.log.map(|(file, backlog)| {
-            let used: Vec<u32> = backlog.iter().map(|(_, batch)| batch.segment).collect();
+            let used: Vec<u32> = backlog.iter().map(|(_, batch)| batch.segment()).collect();
             let (segments, held) = SegmentPool::new(file.segments(), &used, Arc::clone(&pool));
             for ((slot, batch), segment) in backlog.into_iter().zip(held) {
-                let id = batch.header.id;
+                let header = batch.header();
+                let id = header.id;
                 last = Some(id);
-                synced = Some(SyncedMark {
-                    batch: id,
-                    position: batch.end,
-                });
-                let made = Duration::from_nanos(batch.header.wall_time_ns);
+                synced = Some(batch.end());
+                let made = Duration::from_nanos(header.wall_time_ns);
                 progress.found(id, runtime.wall_clock().saturating_sub(made));
+                let batch = match batch {
+                    Recovered::Logged(batch) => batch,
+                    Recovered::Stored(_, header) => {
+                        let answered = Answered {
+                            id,
+                            bytes: header.data_len,
+                            segment: Some(segment),
+                        };
+                        progress.answered(uploads.pass(), answered);
+                        continue;
+                    }
+                };
                 let logged =
                     LoggedBatch::new(id, slot, segment, batch.slices, batch.sums, batch.end);
                 let logged = Arc::new(logged);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Volume;
 use super::checkpoint::{CheckpointOptions, Kept};
 use super::claim::{claim, epochs_with_objects, next_epoch, open_epoch};
+use super::filled_log::fill;
 use super::found_log::FoundLog;
 use super::open::{Durability, FlushTarget, Work};
 use super::read_only::refuse_unreadable;
@@ -17,7 +18,7 @@ use crate::parts::checkpoint::CheckpointObjects;
 use crate::parts::probe;
 use crate::parts::stream::{End, Stream};
 use crate::parts::superblocks::{Creation, OwnSuperblocks, Superblocks, fenced};
-use crate::parts::write_log::{self, LogEnd, RecoveredBatch, WriteLog};
+use crate::parts::write_log::{self, LogEnd, Recovered, WriteLog};
 use crate::state::progress::Persists;
 use crate::sync::{Arc, block_on};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -178,16 +179,16 @@ impl Volume {
         if planted::is(Fault::OpenerRemoves) {
             remove_behind(&checkpoints, end.last).await?;
         }
-        let log_end = match is_own && !newest.state.is_closed() {
+        let stream = stream_of(&checkpoints, &claim, window);
+        let mut log_end = match is_own && !newest.state.is_closed() {
             true => Some(log.find_end(end.last).await?),
             false => None,
         };
-        if let Some(log_end) = &log_end {
+        if let Some(log_end) = &mut log_end {
+            fill(log_end, &stream, epochs_before(&claim)).await?;
             Start::extend(&mut end, epochs_before(&claim), log_end)?;
         }
-        stream_of(&checkpoints, &claim, window)
-            .refuse_damage(&end, epochs_before(&claim))
-            .await?;
+        stream.refuse_damage(&end, epochs_before(&claim)).await?;
         tell_loss(&claim, &end, &*store);
         let backlog = match log_end {
             Some(log_end) => start.replay(close_log(&log, log_end, options, &*runtime).await?)?,
@@ -275,12 +276,15 @@ async fn close_log(
     end: LogEnd,
     options: &OpenOptions,
     runtime: &dyn Runtime,
-) -> Result<Vec<RecoveredBatch>> {
+) -> Result<Vec<Recovered>> {
     let mut end = end;
+    if !options.cut_log {
+        log.refuse_damage(&end)?;
+    }
+    log.mark_stored(&end).await?;
     if options.cut_log {
         log.cut(&mut end).await?;
     }
-    log.refuse_damage(&end)?;
     log.close(end, runtime).await
 }
 

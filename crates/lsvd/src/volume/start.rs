@@ -8,7 +8,7 @@ use crate::bytes::superblock::{EpochEnd, Superblock};
 use crate::parts::checkpoint::{CheckpointObjects, Failure, Loaded};
 use crate::parts::stream::{End, Stream};
 use crate::parts::superblocks::OwnSuperblocks;
-use crate::parts::write_log::{LogEnd, RecoveredBatch, WriteLog};
+use crate::parts::write_log::{LogEnd, Recovered, WriteLog};
 use crate::state::extent_map::{CutCount, ExtentMap};
 use crate::state::object_table::ObjectTable;
 use crate::state::progress::Persists;
@@ -18,8 +18,8 @@ use crate::words::name::{Epoch, ObjectId, ObjectName, VolumeUuid};
 use crate::words::planted::{self, Fault};
 use crate::words::units::{Location, ObjectSlot, SECTOR_BYTES};
 
-/// A batch that only the log has, and the slot of its object.
-pub(super) type BacklogBatch = (ObjectSlot, RecoveredBatch);
+/// A batch behind the last persisted object, and the slot of its object.
+pub(super) type BacklogBatch = (ObjectSlot, Recovered);
 
 /// What an opening found of checkpoints, and what it is to do about them.
 pub(super) struct StartCheckpoints {
@@ -41,7 +41,7 @@ pub(super) struct Start {
     pub(super) persists: Persists,
     pub(super) map: ExtentMap,
     pub(super) objects: ObjectTable,
-    /// The write log, and what in it goes on behind the last persisted object, each with its slot.
+    /// The write log, and what goes on behind the last persisted object, each with its slot.
     pub(super) log: Option<(Arc<WriteLog>, Vec<BacklogBatch>)>,
     /// The superblocks of this writer.
     pub(super) own: Option<OwnSuperblocks>,
@@ -116,7 +116,7 @@ impl Start {
         let cut = kept.roots.last().map(|root| root.cut);
         let behind_cut = |header: &DataHeader| match cut {
             Some(cut) if header.id <= cut => Ok(()),
-            _ => self.apply(header),
+            _ => self.apply(header).map(drop),
         };
         let end = stream.read(epochs, older, behind_cut).await;
         let end = end.map_err(|error| {
@@ -143,7 +143,7 @@ impl Start {
     }
 
     /// Rolls map and object table forward over an object of the store.
-    fn apply(&self, header: &DataHeader) -> Result<()> {
+    fn apply(&self, header: &DataHeader) -> Result<ObjectSlot> {
         let layout = header.layout().map_err(|error| {
             let message = format!("object {} has no layout", header.name());
             Error::new(ErrorKind::Damaged, message).because(error)
@@ -151,7 +151,8 @@ impl Start {
         let slot = self.slot_of(header)?;
         self.objects
             .set_stored(slot, layout.header_len(), header.data_sectors());
-        self.map_entries(header, slot, &header.entries)
+        self.map_entries(header, slot, &header.entries)?;
+        Ok(slot)
     }
 
     /// Moves the end of the stream behind what the log has. `claimed` are the same epochs as they were
@@ -186,17 +187,25 @@ impl Start {
         Ok(())
     }
 
-    /// Replays what the log has behind the end of the store's stream.
-    pub(super) fn replay(&mut self, recovered: Vec<RecoveredBatch>) -> Result<Vec<BacklogBatch>> {
+    /// Replays what log and store have behind the end of the store's stream.
+    pub(super) fn replay(&mut self, recovered: Vec<Recovered>) -> Result<Vec<BacklogBatch>> {
         let mut backlog = Vec::with_capacity(recovered.len());
-        for batch in recovered {
+        for recovered in recovered {
+            let batch = match recovered {
+                Recovered::Logged(batch) => batch,
+                Recovered::Stored(segment, header) => {
+                    let slot = self.apply(&header)?;
+                    backlog.push((slot, Recovered::Stored(segment, header)));
+                    continue;
+                }
+            };
             if planted::is(Fault::StaleReplay) && Some(batch.header.id) <= self.persisted {
                 self.apply(&batch.header)?;
                 continue;
             }
             let slot = self.slot_of(&batch.header)?;
             self.map_entries(&batch.header, slot, &batch.header.entries)?;
-            backlog.push((slot, batch));
+            backlog.push((slot, Recovered::Logged(batch)));
         }
         Ok(backlog)
     }

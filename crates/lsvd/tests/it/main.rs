@@ -12,6 +12,7 @@ mod epochs;
 mod exclusive;
 mod failing_store;
 mod fence;
+mod filled_log;
 mod found_log;
 mod host;
 mod inspect;

@@ -243,6 +243,26 @@ fn what_is_not_needed_need_not_be_readable() {
     third.kill(volume);
 }
 
+/// Where it cannot be known, a cut gives nothing up, and settles it.
+#[test]
+fn a_place_where_nothing_was_written_is_readable_behind_a_cut() {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let disk = four_batches(&store);
+    let bytes = disk.snapshot("log").unwrap().len() as u64;
+    disk.spoil("log", bytes - 4096, 512);
+    let process = Process::new(&store);
+    process.open(&disk, &options()).unwrap_err();
+    let volume = process.open(&disk, &cutting()).unwrap();
+    assert_eq!(batches(&volume), 4);
+    process.kill(volume);
+    let process = Process::new(&store);
+    let volume = process.open(&disk.crash_with(Survivors::None), &options());
+    let volume = volume.unwrap();
+    assert_eq!(batches(&volume), 4);
+    process.kill(volume);
+}
+
 #[test]
 fn either_copy_of_the_header_serves() {
     for copies in [&[0][..], &[1], &[0, 1]] {

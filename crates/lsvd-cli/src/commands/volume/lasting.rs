@@ -68,7 +68,7 @@ pub(crate) struct LastingArguments {
     pub(crate) take_over: bool,
 
     /// Cut a write log that is damaged, or cannot be read in some place, before that place: what was
-    /// written later is lost
+    /// written later is lost, but for what the store has
     #[arg(
         long,
         help_heading = "Durability",

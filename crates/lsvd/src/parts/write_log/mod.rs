@@ -1,9 +1,10 @@
 //! The write log on the local disk: what is durable long before it is in the store.
 //!
 //! One file of equal segments, one batch a segment. [`writer`] appends records, several clients'
-//! at once; [`reader`] brings back what left memory; [`recovery`] closes the log of a writer that
-//! is gone and says what is in it.
+//! at once; [`reader`] brings back what left memory; [`log_end`] says what is in the log of a writer
+//! that is gone, and [`recovery`] closes it.
 
+mod log_end;
 mod reader;
 mod recovery;
 mod unreadable;
@@ -21,7 +22,8 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::LOG_SEGMENTS_MIN;
 use crate::words::name::VolumeUuid;
 
-pub(crate) use recovery::{Beyond, LogEnd, RecoveredBatch};
+pub(crate) use log_end::{Beyond, LogEnd};
+pub(crate) use recovery::Recovered;
 use unreadable::read_headers;
 pub(crate) use writer::Writer;
 
