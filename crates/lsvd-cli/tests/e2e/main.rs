@@ -10,6 +10,7 @@ mod harness;
 mod bad_input;
 mod bench;
 mod control;
+mod damaged_log;
 mod dump;
 mod fio;
 mod fs;

@@ -9,8 +9,8 @@ use pollster::block_on;
 
 use super::child::{self, Disk, write};
 
-/// The unit that a process of its own must find.
-const UNIT: &str = "LSVD_TEST_UNIT";
+/// What a process of its own must find: a unit, or an error.
+const EXPECTED: &str = "LSVD_TEST_EXPECTED";
 
 #[test]
 fn one_of_each_in_a_process_of_its_own() {
@@ -132,7 +132,7 @@ fn no_directory_is_made_in_one_whose_name_may_go() {
 }
 
 /// `test` in a process of its own, in which calls on the file `new` fail as `faults` say.
-fn with_failing_calls(test: &str, faults: &[&str], unit: Option<&str>) {
+fn with_failing_calls(test: &str, faults: &[&str], expected: Option<&str>) {
     let temporary = tempfile::tempdir().expect("a directory can be made");
     let directory = temporary.path().join("log");
     std::fs::create_dir(&directory).expect("a directory can be made");
@@ -147,8 +147,8 @@ fn with_failing_calls(test: &str, faults: &[&str], unit: Option<&str>) {
     wrapper.extend(faults.iter().flat_map(|fault| ["-e", fault]));
     let test = format!("calls::{test}_in_a_process_of_its_own");
     let mut command = child::command(&wrapper, &test, &directory);
-    if let Some(unit) = unit {
-        command.env(UNIT, unit);
+    if let Some(expected) = expected {
+        command.env(EXPECTED, expected);
     }
     child::run(command).expect("the test passes");
     let log = std::fs::read_to_string(log).expect("strace wrote its log");
@@ -183,7 +183,7 @@ fn writes_and_reads_in_a_process_of_its_own() {
     };
     let disk = Disk::open(&directory).expect("the directory is free");
     let file = disk.create("new", 4 << 20).expect("a file can be created");
-    if let Ok(unit) = std::env::var(UNIT) {
+    if let Ok(unit) = std::env::var(EXPECTED) {
         assert_eq!(file.block_bytes().to_string(), unit);
     }
     for number in 0..10 {
@@ -213,6 +213,32 @@ fn large_sectors_are_found_out() {
 fn files_that_refuse_direct_access_go_through_the_page_cache() {
     let faults = ["statx:error=ENOSYS", "pwrite64:error=EINVAL:when=1..2"];
     with_failing_calls("writes_and_reads", &faults, Some("512"));
+}
+
+#[test]
+fn what_the_medium_does_not_give_is_told_from_other_failures() {
+    for error in ["EIO", "ENODATA", "EILSEQ", "ESTALE"] {
+        let fault = format!("pread64:error={error}");
+        with_failing_calls("a_read_that_fails", &[&fault], Some(error));
+    }
+}
+
+#[test]
+fn a_read_that_fails_in_a_process_of_its_own() {
+    let Some(directory) = child::directory() else {
+        return;
+    };
+    let disk = Disk::open(&directory).expect("the directory is free");
+    let file = disk.create("new", 1 << 20).expect("a file can be created");
+    let error = block_on(file.read(4096, 8192)).expect_err("the read fails");
+    let is_medium = std::env::var(EXPECTED).is_ok_and(|errno| errno != "ESTALE");
+    let kind = match is_medium {
+        true => DiskErrorKind::Unreadable,
+        false => DiskErrorKind::Failed,
+    };
+    assert_eq!(error.kind(), kind, "{error}");
+    let message = error.to_string();
+    assert!(message.contains("read bytes 4096..12288 of"), "{message}");
 }
 
 #[test]
