@@ -94,7 +94,8 @@ impl WriteLog {
         let mut end_of_last = 0;
         let mut places = 0;
         // The next one last.
-        let mut pieces = vec![0..len];
+        let whole = 0..len;
+        let mut pieces = vec![whole];
         while let Some(piece) = pieces.pop() {
             let error = match self.read_part(segment, piece.clone()).await {
                 Ok(read) => {
