@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::harness::{Ended, ObjectDirectory, Server, client, lsvd_within};
 
 /// Longest time for what must be refused and would otherwise serve, in seconds.
@@ -44,7 +46,14 @@ assert h.pread(4096, 8192 * ord('b')) == bytes(4096)
 assert h.pread(4096, 8192 * ord('c')) == bytes(4096)
 ";
     nbdsh(&server, there);
-    let server = Server::start_lasting(server.close(), &ARGUMENTS);
+    server.signal(Signal::TERM);
+    let (ended, directory) = server.wait();
+    assert!(
+        ended.stderr.contains("what was written later is lost"),
+        "{ended}"
+    );
+    assert_eq!(ended.code, Some(0), "{ended}");
+    let server = Server::start_lasting(directory, &ARGUMENTS);
     nbdsh(&server, there);
     server.close();
 }
