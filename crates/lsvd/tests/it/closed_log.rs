@@ -15,7 +15,8 @@ use lsvd_store::{Fault, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
 use crate::process::{
-    Process, RECORD, four_flushed, options, sectors_with, take_over_and_close, wait_for_mark,
+    Process, RECORD, four_flushed, four_left, options, sectors_with, take_over_and_close,
+    wait_for_mark,
 };
 use crate::world::read;
 
@@ -58,12 +59,7 @@ fn what_is_replayed_is_durable() {
 fn a_record_whose_entry_names_data_elsewhere_is_refused() {
     // Behind the data, behind what any object can have, and before the data.
     for (record, offset) in [(0, 8), (0, 131_068), (1, 0)] {
-        let store = Arc::new(MemoryStore::new());
-        create(&store);
-        let disk = MemoryDisk::new(512);
-        let first = Process::new(&store);
-        let volume = four_flushed(&first, &disk);
-        first.kill(volume);
+        let (store, disk) = four_left();
         let at = usize::try_from(sectors_with(&disk, RECORD)[record] * 512).unwrap();
         let mut log = disk.snapshot("log").unwrap();
         let mut wrong = Record::decode(&log[at..]).unwrap();
@@ -83,12 +79,7 @@ fn a_record_whose_entry_names_data_elsewhere_is_refused() {
 fn damage_in_the_last_batch_is_told_from_a_torn_tail() {
     for what in ["header", "data"] {
         for number in 1..=3_u8 {
-            let store = Arc::new(MemoryStore::new());
-            create(&store);
-            let disk = MemoryDisk::new(512);
-            let first = Process::new(&store);
-            let volume = four_flushed(&first, &disk);
-            first.kill(volume);
+            let (store, disk) = four_left();
             let data = sectors_with(&disk, &[number; 512])[0];
             let header = sectors_with(&disk, RECORD);
             let header = header.into_iter().rfind(|header| *header < data).unwrap();
@@ -134,12 +125,7 @@ fn damage_in_the_last_batch_is_told_from_a_torn_tail() {
 #[test]
 fn a_cut_can_be_interrupted_by_a_loss_of_power() {
     for seed in 0..20 {
-        let store = Arc::new(MemoryStore::new());
-        create(&store);
-        let disk = MemoryDisk::new(512);
-        let first = Process::new(&store);
-        let volume = four_flushed(&first, &disk);
-        first.kill(volume);
+        let (store, disk) = four_left();
         let data = sectors_with(&disk, &[2; 512])[0];
         disk.flip("log", data * 512);
         let cut = OpenOptions {
@@ -328,12 +314,7 @@ fn what_a_take_over_gives_up_is_told_however_often_it_is_tried() {
 /// The age of what is at risk goes on where the process before left it.
 #[test]
 fn what_is_at_risk_is_as_old_as_it_is() {
-    let store = Arc::new(MemoryStore::new());
-    create(&store);
-    let disk = MemoryDisk::new(512);
-    let first = Process::new(&store);
-    let volume = four_flushed(&first, &disk);
-    first.kill(volume);
+    let (store, disk) = four_left();
     let aged = Duration::from_millis(300);
     std::thread::sleep(aged);
     let second = Process::new(&store);

@@ -10,7 +10,7 @@ use lsvd::{OpenOptions, Result, Volume};
 use lsvd_sim::disk::MemoryDisk;
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::host::LOG_BYTES;
+use crate::host::{LOG_BYTES, create};
 
 /// What every record begins with.
 pub(crate) const RECORD: &[u8] = b"LSVDrec\n";
@@ -95,6 +95,17 @@ pub(crate) fn four_flushed(process: &Process, disk: &MemoryDisk) -> Volume {
     }
     wait_for_mark(disk);
     volume
+}
+
+/// A new volume, and the log that a process left behind which wrote [`four_flushed`] and was killed.
+pub(crate) fn four_left() -> (Arc<MemoryStore>, MemoryDisk) {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let disk = MemoryDisk::new(512);
+    let process = Process::new(&store);
+    let volume = four_flushed(&process, &disk);
+    process.kill(volume);
+    (store, disk)
 }
 
 /// Another process takes the volume over, stores what it has, and closes it.

@@ -11,7 +11,8 @@ use lsvd_store::MemoryStore;
 use crate::found_log::torn;
 use crate::host::{OBJECT_BYTES, create};
 use crate::process::{
-    Process, RECORD, four_flushed, options, sectors_with, take_over_and_close, wait_for_mark,
+    Process, RECORD, four_flushed, four_left, options, sectors_with, take_over_and_close,
+    wait_for_mark,
 };
 use crate::world::{read, wait_for};
 
@@ -46,12 +47,7 @@ fn record_of(disk: &MemoryDisk, number: u8) -> [u64; 2] {
 fn a_sector_that_cannot_be_read_stops_an_opening_until_the_log_is_cut_there() {
     for number in 1..=4_u8 {
         for part in 0..2 {
-            let store = Arc::new(MemoryStore::new());
-            create(&store);
-            let disk = MemoryDisk::new(512);
-            let first = Process::new(&store);
-            let volume = four_flushed(&first, &disk);
-            first.kill(volume);
+            let (store, disk) = four_left();
             let sector = record_of(&disk, number)[part];
             disk.spoil("log", sector * 512, 512);
             let before = disk.snapshot("log").unwrap();
@@ -266,12 +262,7 @@ fn a_place_where_nothing_was_written_is_readable_behind_a_cut() {
 #[test]
 fn either_copy_of_the_header_serves() {
     for copies in [&[0][..], &[1], &[0, 1]] {
-        let store = Arc::new(MemoryStore::new());
-        create(&store);
-        let disk = MemoryDisk::new(512);
-        let first = Process::new(&store);
-        let volume = four_flushed(&first, &disk);
-        first.kill(volume);
+        let (store, disk) = four_left();
         for copy in copies {
             disk.spoil("log", copy * 4096, 512);
         }
@@ -294,12 +285,7 @@ fn either_copy_of_the_header_serves() {
 /// Only what the medium does not give may be given up.
 #[test]
 fn a_read_that_fails_for_another_reason_is_not_cut() {
-    let store = Arc::new(MemoryStore::new());
-    create(&store);
-    let disk = MemoryDisk::new(512);
-    let first = Process::new(&store);
-    let volume = four_flushed(&first, &disk);
-    first.kill(volume);
+    let (store, disk) = four_left();
     let before = disk.snapshot("log").unwrap();
     // The reads of the header and of eight segments.
     for passing in 0..9 {
