@@ -139,6 +139,38 @@ fn a_batch_whose_beginning_cannot_be_read_ends_what_a_cut_keeps() {
     third.kill(volume);
 }
 
+/// A sync fails, and the process ends: what the next one reads may be in a cache alone. That it cuts the
+/// log elsewhere does not change that.
+#[test]
+fn what_a_cut_keeps_is_durable() {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let disk = MemoryDisk::new(512);
+    let first = Process::new(&store);
+    let volume = first.open(&disk, &options()).unwrap();
+    disk.fail_next(DiskFault::Sync);
+    for number in 0..OBJECT_BYTES / 16384 {
+        // That of some the answer is an error is right; it is not what this is about.
+        let _answer = volume.write(number * 16384, &[7; 16384]);
+    }
+    assert!(volume.flush().is_err(), "its sync failed");
+    first.kill(volume);
+    let unused = disk.snapshot("log").unwrap().len() as u64 - 512;
+    disk.spoil("log", unused, 512);
+    let second = Process::new(&store);
+    second.open(&disk, &options()).unwrap_err();
+    let volume = second.open(&disk, &cutting()).unwrap();
+    let seen = read(&volume, 0, 4096);
+    volume.flush().unwrap();
+    let lost = disk.crash_with(Survivors::None);
+    second.kill(volume);
+    let third = Process::new(&store);
+    let volume = third.open(&lost, &options()).unwrap();
+    let found = read(&volume, 0, 4096);
+    assert!(found == seen, "it was read, and flushed");
+    third.kill(volume);
+}
+
 #[test]
 fn a_cut_around_what_cannot_be_read_can_be_interrupted_by_a_loss_of_power() {
     for seed in 0..20 {

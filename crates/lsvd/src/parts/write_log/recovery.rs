@@ -200,7 +200,8 @@ impl WriteLog {
             self.wipe(segment, from).await?;
         }
         self.sync().await?;
-        end.marks.synced = end.stop();
+        // Where no mark is given up, the end may not have been durable.
+        end.marks.synced = end.marks.synced.min(end.stop());
         Ok(())
     }
 
