@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lsvd::doors::disk::LocalDisk;
+use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{ErrorKind, OpenOptions, Volume};
-use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Survivors};
+use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request, Survivors};
 use lsvd_store::{Fault, MemoryStore, Verb};
 
 use crate::host::{OBJECT_BYTES, create};
@@ -28,6 +30,9 @@ fn refuse(process: &Process, name: &str) {
     store.fail_next_of(name, Verb::Put, u64::MAX, refuse);
 }
 
+/// Batches of nothing but what is there before them, in [`written_behind`].
+const BEFORE: u8 = 5;
+
 fn name(batch: u8) -> String {
     format!("data.{:08x}", batch - 1)
 }
@@ -45,14 +50,33 @@ fn write_of(batch: u8, write: u64) -> (u64, u8) {
 /// A volume of which the batches 1 to 5 are in the log, and those of `stored` in the store; each of many
 /// writes with a flush behind it.
 fn written(store: &Arc<MemoryStore>, stored: &[u8]) -> MemoryDisk {
+    written_behind(store, 0, stored)
+}
+
+/// The same behind so many batches that are persisted: the later batch of two is in the earlier segment
+/// where these were freed at once.
+fn written_behind(store: &Arc<MemoryStore>, before: u8, stored: &[u8]) -> MemoryDisk {
     create(store);
     let disk = MemoryDisk::new(512);
     let process = Process::new(store);
     process.store.mend();
-    for batch in (1..=5).filter(|batch| !stored.contains(batch)) {
-        refuse(&process, &name(batch));
-    }
+    refuse(&process, &name(1));
     let volume = process.open(&disk, &options()).unwrap();
+    for _ in 0..before {
+        let all = vec![200; usize::try_from(OBJECT_BYTES).unwrap()];
+        volume.write(0, &all).unwrap();
+    }
+    volume.flush().unwrap();
+    wait_for("the uploads before", || {
+        (2..=before).all(|batch| object(store, batch).is_some())
+    });
+    process.store.mend();
+    if before > 0 {
+        wait_for("the fence check", || volume.status().log_used_bytes == 0);
+    }
+    for batch in (1..=5).filter(|batch| !stored.contains(batch)) {
+        refuse(&process, &name(before + batch));
+    }
     for batch in 1..=5 {
         for write in 0..WRITES {
             let (at, byte) = write_of(batch, write);
@@ -64,9 +88,13 @@ fn written(store: &Arc<MemoryStore>, stored: &[u8]) -> MemoryDisk {
         volume.flush().unwrap();
     }
     wait_for("the uploads", || {
-        stored.iter().all(|batch| object(store, *batch).is_some())
+        let objects = stored.iter().map(|batch| object(store, before + batch));
+        objects.into_iter().all(|object| object.is_some())
     });
-    wait_for_mark(&disk);
+    // The last one in the file, which it is not where the segments were used before.
+    if before == 0 {
+        wait_for_mark(&disk);
+    }
     process.kill(volume);
     disk
 }
@@ -288,4 +316,122 @@ fn what_is_behind_a_fixed_end_does_not_fill_a_log() {
         }
         process.kill(volume);
     }
+}
+
+/// Nobody is asked at the next opening what the one before it could do without.
+#[test]
+fn a_sector_that_cannot_be_read_stays_made_good() {
+    let store = Arc::new(MemoryStore::new());
+    let mut disk = written(&store, &[2, 3]);
+    disk.spoil("log", header_of(&disk, 2, 3) * 512, 512);
+    for seed in 0..3 {
+        let process = Process::new(&store);
+        let volume = process.open(&disk, &options()).unwrap();
+        assert_eq!(writes(&volume), 5 * WRITES);
+        process.kill(volume);
+        disk = disk.crash(seed);
+    }
+}
+
+/// The segment that says so may be one that held a later batch, which is cut.
+#[test]
+fn what_was_in_the_segment_of_a_batch_that_the_store_has_is_cut() {
+    let store = Arc::new(MemoryStore::new());
+    let disk = written_behind(&store, BEFORE, &[2, 3]);
+    damage(&disk, 3, 0);
+    damage(&disk, 4, 0);
+    let process = Process::new(&store);
+    process.open(&disk, &options()).unwrap_err();
+    let volume = process.open(&disk, &cutting()).unwrap();
+    assert_eq!(writes(&volume), 3 * WRITES);
+    process.kill(volume);
+    let process = Process::new(&store);
+    let volume = process.open(&disk, &options()).unwrap();
+    assert_eq!(writes(&volume), 3 * WRITES);
+    assert_stores(&store, process, volume, 3 * WRITES);
+}
+
+/// Two batches that the store has are the last; the marks of both are written anew at each opening.
+#[test]
+fn a_crash_while_batches_are_noted_again_loses_none() {
+    let store = Arc::new(MemoryStore::new());
+    let disk = written_behind(&store, BEFORE, &[2, 3]);
+    damage(&disk, 2, 3);
+    for batch in 3..=5 {
+        damage(&disk, batch, 0);
+    }
+    let process = Process::new(&store);
+    let volume = process.open(&disk, &cutting()).unwrap();
+    assert_eq!(writes(&volume), 3 * WRITES);
+    process.kill(volume);
+    assert_survives_openings(&store, &disk, |volume| {
+        assert_eq!(writes(volume), 3 * WRITES);
+    });
+}
+
+/// Openings that end amid each of their writes to the log, with the power, leave what the next one finds.
+fn assert_survives_openings(store: &Arc<MemoryStore>, disk: &MemoryDisk, check: impl Fn(&Volume)) {
+    for write in 0..4 {
+        for seed in 0..100 {
+            let disk = disk.crash_with(Survivors::None);
+            let mut writes = 0;
+            disk.stop_when(move |request| {
+                writes += u64::from(matches!(request, Request::Write { .. }));
+                (writes > write).then_some(Reach::Part(seed))
+            });
+            open_until_stopped(store, &disk, options());
+            let process = Process::new(store);
+            let disk = disk.crash_with(Survivors::All);
+            let volume = process.open(&disk, &options()).unwrap();
+            check(&volume);
+            process.kill(volume);
+        }
+    }
+}
+
+/// Opens the volume, and ends the process where the disk stops, or the volume is open.
+fn open_until_stopped(store: &Arc<MemoryStore>, disk: &MemoryDisk, options: OpenOptions) {
+    let process = Process::new(store);
+    let runtime = Arc::new(TokioRuntime::on(process.threads.handle().clone())) as Arc<dyn Runtime>;
+    let local = disk.open().unwrap() as Arc<dyn LocalDisk>;
+    let there = process.store.clone() as Arc<dyn ObjectStore>;
+    let opening = process
+        .threads
+        .spawn(async move { Volume::open_async(there, &local, runtime, &options).await });
+    wait_for("the end of the opening", || {
+        disk.is_stopped() || opening.is_finished()
+    });
+    process.end();
+}
+
+/// All that tells of a small batch is where the mark comes that the store has it.
+#[test]
+fn a_crash_while_a_small_batch_is_noted_does_not_lose_it() {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let disk = MemoryDisk::new(512);
+    let process = Process::new(&store);
+    process.store.mend();
+    refuse(&process, &name(1));
+    let volume = process.open(&disk, &options()).unwrap();
+    let first = vec![200; usize::try_from(OBJECT_BYTES).unwrap()];
+    volume.write(0, &first).unwrap();
+    let place = |number: u8| OBJECT_BYTES + u64::from(number) * 512;
+    for number in 1..=3 {
+        volume.write(place(number), &[number; 512]).unwrap();
+        volume.flush().unwrap();
+    }
+    volume.close().unwrap_err();
+    wait_for("the upload", || object(&store, 2).is_some());
+    process.kill(volume);
+    let second = sectors_with(&disk, &[2; 512])[0];
+    disk.flip("log", second * 512);
+    assert_survives_openings(&store, &disk, |volume| {
+        for number in 1..=3 {
+            assert!(
+                read(volume, place(number), 512) == [number; 512],
+                "{number}"
+            );
+        }
+    });
 }

@@ -13,7 +13,7 @@ pub use file_header::{FILE_HEADER_BYTES, FileHeader, HEADER_COPIES, SEGMENTS_AT}
 pub use record::{
     RECORD_FIELDS, RECORD_HEADER_BYTES, Record, RecordBounds, SyncedMark, claims_log, sums_of,
 };
-pub use scan::{BadData, LoggedSlice, Marks, ScannedBatch, marks, scan};
+pub use scan::{BadData, LoggedSlice, Marks, ScannedBatch, marked_batch, marks, scan};
 
 use std::fmt;
 

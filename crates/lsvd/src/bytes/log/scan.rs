@@ -94,6 +94,14 @@ pub fn scan(segment: &[u8], header: &FileHeader, bad_data: BadData) -> Option<Sc
     Some(scanned)
 }
 
+/// The batch of the mark that a segment begins with: none does that holds a batch.
+#[must_use]
+pub fn marked_batch(segment: &[u8], header: &FileHeader) -> Option<ObjectId> {
+    let first = Record::decode(segment).ok()?;
+    let is_mark = first.log == header.log && first.place == 0 && first.is_mark;
+    is_mark.then_some(first.batch)
+}
+
 /// What the records of a segment say of the log: true of it for ever, whichever batch they are of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {

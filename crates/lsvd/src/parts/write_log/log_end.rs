@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use super::WriteLog;
 use super::unreadable::{Gap, ReadSegment};
 use crate::bytes::data_object::DataHeader;
-use crate::bytes::log::{BadData, Marks, ScannedBatch, SyncedMark, marks, scan};
+use crate::bytes::log::{BadData, Marks, ScannedBatch, SyncedMark, marked_batch, marks, scan};
 use crate::bytes::superblock::Superblock;
 use crate::words::error::Result;
 use crate::words::name::{ObjectId, ObjectName};
@@ -30,6 +30,9 @@ pub(crate) struct LogEnd {
     pub(super) blank: Vec<u32>,
     /// Segments with records of the log but none of a batch that may count.
     pub(super) used: Vec<u32>,
+    /// The batches behind the stream that a segment begins with a mark of: an opening before this one
+    /// took them as the store has them.
+    noted: BTreeMap<ObjectId, u32>,
     /// What cannot be read, but for what lies behind a batch of which all is there, or the store has.
     pub(super) gaps: Vec<Gap>,
     /// What all records together say.
@@ -129,8 +132,9 @@ impl LogEnd {
     /// Takes a batch that was [wanted](Self::wanted) as its object has it, and what in the log goes on
     /// behind it. Only a batch that was in the log to its end was ever sent to the store.
     ///
-    /// A batch has a segment until it is persisted: where none begins with it, it is one of those that
-    /// begin with nothing that counts. False where there is none of these.
+    /// A batch has a segment until it is persisted: where none begins with it or with a mark of it, it is
+    /// one of those that begin with nothing that counts, rather than with a mark of another. False where
+    /// there is none of these.
     pub(crate) fn take_stored(&mut self, object: DataHeader) -> bool {
         let id = object.id;
         let begun = self.chain.pop_if(|last| last.id() == id);
@@ -138,26 +142,31 @@ impl LogEnd {
             Link::Logged(segment, _) | Link::Stored(segment, _) => segment,
         });
         let torn = self.behind.remove(&id).map(|(segment, _)| segment);
-        let own = begun.or(torn);
+        let own = begun.or(torn).or(self.noted.remove(&id));
         if let Some(own) = own {
             self.gaps.retain(|gap| gap.segment != own);
         }
-        let blank = self.blank.first().or_else(|| self.used.first());
-        let segment = own.or_else(|| blank.copied());
+        let is_noted = |blank: &&u32| self.noted.values().any(|noted| noted == *blank);
+        let free = self.blank.iter().find(|blank| !is_noted(blank));
+        let free = free.or(self.blank.first()).or(self.used.first());
+        let segment = own.or_else(|| free.copied());
         let Some(segment) = segment else {
             return false;
         };
         self.blank.retain(|blank| *blank != segment);
         self.used.retain(|used| *used != segment);
+        self.noted.retain(|_, noted| *noted != segment);
         self.chain.push(Link::Stored(segment, object));
         self.go_on();
         true
     }
 
-    /// Whether a segment says that the store has a batch.
-    pub(super) fn is_of_stored(&self, segment: u32) -> bool {
-        let is_it = |link: &Link| matches!(link, Link::Stored(of, _) if *of == segment);
-        self.chain.iter().any(is_it)
+    /// The batches that were taken from the store, each with the segment that says so.
+    pub(super) fn stored(&self) -> impl DoubleEndedIterator<Item = (u32, &DataHeader)> {
+        self.chain.iter().filter_map(|link| match link {
+            Link::Logged(..) => None,
+            Link::Stored(segment, header) => Some((*segment, header)),
+        })
     }
 
     /// Moves batches to the chain as long as each follows the last one there.
@@ -271,6 +280,7 @@ impl WriteLog {
             behind: BTreeMap::new(),
             blank: Vec::new(),
             used: Vec::new(),
+            noted: BTreeMap::new(),
             gaps: Vec::new(),
             marks: Marks::default(),
         };
@@ -287,9 +297,13 @@ impl WriteLog {
             // Nothing that was written to this segment knew of more than the batch that is in it.
             let is_settled =
                 |batch: &ScannedBatch| Some(batch.batch) <= stream_end || batch.header.is_some();
-            if !scanned.as_ref().is_some_and(is_settled) {
+            let noted = marked_batch(read.beginning(), &self.header);
+            let is_in_stream = noted.is_some() && noted <= stream_end;
+            if !is_in_stream && !scanned.as_ref().is_some_and(is_settled) {
                 end.gaps.extend(read.gaps);
             }
+            let noted = noted.filter(|noted| Some(*noted) > stream_end);
+            end.noted.extend(noted.map(|noted| (noted, segment)));
             if scanned.is_none() {
                 end.blank.push(segment);
             }

@@ -128,40 +128,47 @@ impl WriteLog {
     /// Notes in the log that the batches which were taken from the store are there: whatever else said
     /// so may be voided or cut now, and without them what follows them would pass for a torn tail. Each
     /// in a segment of its own, which begins with that until the batch is persisted.
+    ///
+    /// The last one comes first, since it may be written over what told of it: from then on it says that
+    /// the others are missed.
     pub(crate) async fn mark_stored(&self, end: &LogEnd) -> Result<()> {
-        let mut writes = Vec::new();
-        for link in &end.chain {
-            let Link::Stored(segment, header) = link else {
-                continue;
-            };
-            let mark = Record {
-                log: self.header.log,
-                batch: header.id,
-                predecessor: header.predecessor,
-                place: 0,
-                first_entry: 0,
-                entries: Vec::new(),
-                first_sector: 0,
-                sectors: 0,
-                sums: Vec::new(),
-                synced: Some(whole(header.id)),
-                persisted: header.persisted,
-                wall_time_ns: header.wall_time_ns,
-                object_header: None,
-                is_mark: true,
-            };
-            let mut bytes = mark.encode(self.header.block_bytes);
-            bytes.resize(VOID_BYTES as usize, 0);
-            writes.push(DiskWrite {
-                offset: self.header.segment_at(*segment),
-                parts: vec![Bytes::from(bytes)],
-            });
+        let mut writes = end.stored().rev().map(|stored| self.stored_mark(stored));
+        let last: Vec<DiskWrite> = writes.next().into_iter().collect();
+        let others: Vec<DiskWrite> = writes.collect();
+        for writes in [last, others] {
+            if !writes.is_empty() {
+                let written = self.file.write(writes, WriteDurability::Synced).await;
+                written.map_err(|error| self.failure("close", error))?;
+            }
         }
-        if writes.is_empty() {
-            return Ok(());
+        Ok(())
+    }
+
+    /// The mark in each unit at the beginning of a segment: of those that a crash leaves as they were
+    /// one may be all that told of what the segment held.
+    fn stored_mark(&self, (segment, header): (u32, &DataHeader)) -> DiskWrite {
+        let places = (0..VOID_BYTES).step_by(self.header.block_bytes as usize);
+        let marks = places.map(|place| Record {
+            log: self.header.log,
+            batch: header.id,
+            predecessor: header.predecessor,
+            place,
+            first_entry: 0,
+            entries: Vec::new(),
+            first_sector: 0,
+            sectors: 0,
+            sums: Vec::new(),
+            synced: Some(whole(header.id)),
+            persisted: header.persisted,
+            wall_time_ns: header.wall_time_ns,
+            object_header: None,
+            is_mark: true,
+        });
+        let parts = marks.map(|mark| Bytes::from(mark.encode(self.header.block_bytes)));
+        DiskWrite {
+            offset: self.header.segment_at(segment),
+            parts: parts.collect(),
         }
-        let written = self.file.write(writes, WriteDurability::Synced).await;
-        written.map_err(|error| self.failure("close", error))
     }
 
     /// Gives up what is behind the damage: nothing in the log says any more that it was durable, and
@@ -187,15 +194,17 @@ impl WriteLog {
         let behind = behind.into_values().map(|(segment, _)| segment);
         let others = end.used.drain(..).chain(with_gaps);
         let mut wiped: BTreeSet<u32> = behind.chain(others).collect();
+        // What one of these held before may say that more was durable.
+        let of_stored: BTreeSet<u32> = end.stored().map(|(segment, _)| segment).collect();
+        wiped.extend(&of_stored);
         if let Some(Link::Logged(segment, batch)) = end.chain.last() {
             wiped.remove(segment);
             self.wipe(*segment, batch.end).await?;
         }
         for segment in wiped {
-            let from = if end.is_of_stored(segment) {
-                VOID_BYTES
-            } else {
-                0
+            let from = match of_stored.contains(&segment) {
+                true => VOID_BYTES,
+                false => 0,
             };
             self.wipe(segment, from).await?;
         }
