@@ -435,3 +435,28 @@ fn a_crash_while_a_small_batch_is_noted_does_not_lose_it() {
         }
     });
 }
+
+/// A mark says that the store has a batch, and the log has all of it, too: a cut ended before it overwrote
+/// that, and the disk gives it again.
+#[test]
+fn a_batch_that_is_in_the_log_after_all_is_no_damage() {
+    let store = Arc::new(MemoryStore::new());
+    let disk = written_behind(&store, BEFORE, &[4]);
+    damage(&disk, 5, 0);
+    disk.spoil("log", header_of(&disk, 4, 0) * 512, 512);
+    // The mark goes to where the fifth was; that is cut, and the segment of the fourth is not.
+    let mut before = 2;
+    disk.stop_when(move |request| {
+        let is_write = matches!(request, Request::Write { .. });
+        let stops = is_write && before == 0;
+        before -= u64::from(is_write && !stops);
+        stops.then_some(Reach::Nothing)
+    });
+    open_until_stopped(&store, &disk, cutting());
+    let disk = disk.crash_with(Survivors::All);
+    disk.mend("log");
+    let process = Process::new(&store);
+    let volume = process.open(&disk, &options()).unwrap();
+    assert_eq!(writes(&volume), 4 * WRITES);
+    assert_stores(&store, process, volume, 4 * WRITES);
+}

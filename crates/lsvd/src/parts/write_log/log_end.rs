@@ -65,9 +65,11 @@ impl Link {
         }
     }
 
-    /// The place up to which it is there.
+    /// The place up to which it is there. Of a batch with an end nothing is missing: a mark that the
+    /// store has it names no place of it.
     const fn stop(&self) -> SyncedMark {
         match self {
+            Self::Logged(_, batch) if batch.header.is_some() => whole(batch.batch),
             Self::Logged(_, batch) => SyncedMark {
                 batch: batch.batch,
                 position: batch.end,
