@@ -8,6 +8,7 @@ use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{ErrorKind, OpenOptions, Volume};
 use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk, Reach, Request, Survivors};
+use lsvd_sim::random::Random;
 use lsvd_store::{Fault, MemoryStore, Verb};
 
 use crate::host::{OBJECT_BYTES, create};
@@ -459,4 +460,66 @@ fn a_batch_that_is_in_the_log_after_all_is_no_damage() {
     let volume = process.open(&disk, &options()).unwrap();
     assert_eq!(writes(&volume), 4 * WRITES);
     assert_stores(&store, process, volume, 4 * WRITES);
+}
+
+/// Whatever is damaged, whatever the store has, and wherever openings end: there is all up to the first
+/// damage that the store does not make good, nobody is asked a second time, and all of it drains.
+#[test]
+fn any_damage_and_any_ends_of_openings_leave_all_before_the_first_loss() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let store = Arc::new(MemoryStore::new());
+        let before = if random.chance(50) { BEFORE } else { 0 };
+        let stored: Vec<u8> = (2..=5).filter(|_| random.chance(50)).collect();
+        let mut disk = written_behind(&store, before, &stored);
+        let whole = disk.crash_with(Survivors::All);
+        let mut count = 5 * WRITES;
+        for _ in 0..=random.below(4) {
+            let (index, write) = (random.below(5), random.below(WRITES));
+            let batch = u8::try_from(index + 1).unwrap();
+            let header = header_of(&whole, batch, write);
+            match random.below(3) {
+                0 => disk.flip("log", header * 512 + 20),
+                1 => disk.flip("log", (header + 1) * 512),
+                _ => disk.spoil("log", header * 512, 512),
+            }
+            if !stored.contains(&batch) {
+                count = count.min(index * WRITES + write);
+            }
+        }
+        if random.chance(30) {
+            // In a segment that nobody uses.
+            let unused = disk.snapshot("log").unwrap().len() as u64 - 512;
+            disk.spoil("log", unused, 512);
+        }
+        for _ in 0..random.below(3) {
+            let (mut left, part) = (random.below(8), random.bits());
+            disk.stop_when(move |request| {
+                let is_write = matches!(request, Request::Write { .. });
+                let stops = is_write && left == 0;
+                left -= u64::from(is_write && !stops);
+                stops.then_some(Reach::Part(part))
+            });
+            open_until_stopped(&store, &disk, cutting());
+            disk = match random.chance(50) {
+                true => disk.crash_with(Survivors::All),
+                false => disk.crash(random.bits()),
+            };
+        }
+        let process = Process::new(&store);
+        let volume = process.open(&disk, &cutting()).unwrap();
+        assert_eq!(writes(&volume), count, "seed {seed}");
+        assert_sound(&volume);
+        process.kill(volume);
+        for _ in 0..2 {
+            disk = disk.crash(random.bits());
+            let process = Process::new(&store);
+            let volume = process.open(&disk, &options()).unwrap();
+            assert_eq!(writes(&volume), count, "seed {seed}, again");
+            process.kill(volume);
+        }
+        let process = Process::new(&store);
+        let volume = process.open(&disk, &options()).unwrap();
+        assert_stores(&store, process, volume, count);
+    }
 }
