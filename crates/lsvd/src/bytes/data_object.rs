@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::block::{BLOCK_BYTES, Place, STORED_BLOCK_BYTES};
-use super::entry::{ENTRY_BYTES, Entry, EntryKind};
+use super::entry::{ENTRY_BYTES, Entry, have_their_data};
 use super::object_header::{FIXED_HEADER_BYTES, ObjectError, ObjectHeader};
 use crate::words::limits::OBJECT_BYTES_MAX;
 use crate::words::name::{ObjectId, ObjectKind, ObjectName, VolumeUuid};
@@ -151,21 +151,11 @@ impl DataHeader {
         Ok(layout.header_len as usize)
     }
 
-    /// Data of the entries lies in the data area, in order and without overlap.
     fn check_entries(&self) -> Result<(), ObjectError> {
-        let mut free = 0;
-        for entry in &self.entries {
-            if let EntryKind::Write(offset) = entry.kind {
-                if u64::from(offset.0) < free {
-                    return Err(ObjectError::Entries);
-                }
-                free = u64::from(offset.0) + entry.data_sectors();
-            }
-        }
-        if free * SECTOR_BYTES > self.data_len {
-            Err(ObjectError::Entries)
-        } else {
-            Ok(())
+        let sectors = 0..self.data_len / SECTOR_BYTES;
+        match have_their_data(&self.entries, sectors) {
+            true => Ok(()),
+            false => Err(ObjectError::Entries),
         }
     }
 }

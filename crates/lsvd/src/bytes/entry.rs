@@ -1,5 +1,7 @@
 //! Entries: what clients did, in order, as a batch and its object list it.
 
+use std::ops::Range;
+
 use crate::words::units::{DataOffset, Lba, LbaRange};
 
 /// Bytes of an encoded entry.
@@ -30,6 +32,22 @@ pub struct Entry {
     pub range: LbaRange,
     /// What was done to them.
     pub kind: EntryKind,
+}
+
+/// Whether the data of all entries lies in these sectors of the data area, in order and without overlap.
+#[must_use]
+pub(super) fn have_their_data(entries: &[Entry], sectors: Range<u64>) -> bool {
+    let mut free = sectors.start;
+    let follow = entries.iter().all(|entry| match entry.kind {
+        EntryKind::Write(offset) => {
+            let start = u64::from(offset.0);
+            let follows = start >= free;
+            free = start + entry.data_sectors();
+            follows
+        }
+        EntryKind::Discard | EntryKind::WriteZeroes => true,
+    });
+    follow && free <= sectors.end
 }
 
 impl Entry {

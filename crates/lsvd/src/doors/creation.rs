@@ -84,11 +84,7 @@ impl<'a> Creation<'a> {
     }
 
     fn failed(&self, verb: &str, error: StoreError) -> Error {
-        let kind = match error.kind() {
-            // What is not there yet is not damaged: the directory may come back.
-            StoreErrorKind::NotFound => ErrorKind::Unavailable,
-            kind => kind.for_user(),
-        };
+        let kind = error.kind().for_user_while_retried();
         let (name, place) = (self.name, self.store.url());
         let message = format!("cannot {verb} object {name} in {place}; it is kept and tried again");
         Error::new(kind, message).because(error)

@@ -101,6 +101,15 @@ impl StoreErrorKind {
             Self::TooSlow | Self::Unavailable => ErrorKind::Unavailable,
         }
     }
+
+    /// The same where the request is made again: what is not there yet is not damaged, as the directory
+    /// may come back.
+    pub(crate) const fn for_user_while_retried(self) -> ErrorKind {
+        match self {
+            Self::NotFound => ErrorKind::Unavailable,
+            kind => kind.for_user(),
+        }
+    }
 }
 
 /// A failed request to a store: what was asked of which object, where, and why it failed.

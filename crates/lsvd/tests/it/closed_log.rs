@@ -16,7 +16,7 @@ use lsvd_store::{Fault, MemoryStore, Verb};
 use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
 use crate::process::{
     Process, RECORD, four_flushed, four_left, options, sectors_with, take_over_and_close,
-    wait_for_mark,
+    unsynced_left, wait_for_mark,
 };
 use crate::world::read;
 
@@ -29,18 +29,7 @@ fn newest(store: &Arc<MemoryStore>) -> Superblock {
 /// be so, and not only in a cache.
 #[test]
 fn what_is_replayed_is_durable() {
-    let store = Arc::new(MemoryStore::new());
-    create(&store);
-    let disk = MemoryDisk::new(512);
-    let first = Process::new(&store);
-    let volume = first.open(&disk, &options()).unwrap();
-    disk.fail_next(DiskFault::Sync);
-    for number in 0..OBJECT_BYTES / 16384 {
-        // That of some the answer is an error is right; it is not what this is about.
-        let _answer = volume.write(number * 16384, &[7; 16384]);
-    }
-    assert!(volume.flush().is_err(), "its sync failed");
-    first.kill(volume);
+    let (store, disk) = unsynced_left();
     let second = Process::new(&store);
     let volume = second.open(&disk, &options()).unwrap();
     let seen = read(&volume, 0, 4096);

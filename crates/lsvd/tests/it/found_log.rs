@@ -13,7 +13,7 @@ use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
 use crate::host::{LOG_BYTES, create};
 use crate::process::{
-    FLAG_END, FLAGS_AT, Process, RECORD, four_flushed, options, take_over_and_close, wait_for_mark,
+    FLAG_END, FLAGS_AT, Process, RECORD, four_left_behind, options, wait_for_mark,
 };
 use crate::world::{read, runtime, wait_for};
 
@@ -202,13 +202,7 @@ fn a_block_that_is_damaged_in_two_records_is_never_served() {
 
 #[test]
 fn a_foreign_log_with_a_damaged_beginning_is_kept() {
-    let store = Arc::new(MemoryStore::new());
-    create(&store);
-    let hosts = [MemoryDisk::new(512), MemoryDisk::new(512)];
-    let first = Process::new(&store);
-    let volume = four_flushed(&first, &hosts[0]);
-    first.kill(volume);
-    take_over_and_close(&store, &hosts[1]);
+    let (store, hosts) = four_left_behind();
     hosts[0].flip("log", 8192 + 90);
     let third = Process::new(&store);
     let volume = third.open(&hosts[0], &options()).unwrap();

@@ -177,19 +177,25 @@ fn locks_nobody_out(memory: &Arc<MemoryStore>, store: &Arc<Faulty>, disk: &Memor
     open(memory.clone(), LOG_BYTES).unwrap()
 }
 
+/// A volume with a checkpoint, whose close waits for its superblock for a tenth of a second.
+fn impatient(store: &Arc<Faulty>) -> Volume {
+    let options = OpenOptions {
+        retry_timeout: Duration::from_millis(100),
+        ..taking_over()
+    };
+    let volume = open_on(store.clone(), &MemoryDisk::new(512), &options).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    volume.checkpoint().unwrap();
+    volume
+}
+
 /// A close whose superblock took the store too long is given up. It says that all is stored, so it
 /// stands: nobody needs the log or `--take-over`.
 #[test]
 fn a_clean_close_that_was_only_slow_stays_clean() {
     for fault in [Fault::Hang, Fault::Late] {
         let (memory, store) = created();
-        let options = OpenOptions {
-            retry_timeout: Duration::from_millis(100),
-            ..taking_over()
-        };
-        let volume = open_on(store.clone(), &MemoryDisk::new(512), &options).unwrap();
-        volume.write(0, &[1; 512]).unwrap();
-        volume.checkpoint().unwrap();
+        let volume = impatient(&store);
         store.fail_next_of("superblock.", Verb::Put, 1, fault);
         if fault == Fault::Hang {
             let slow = volume.close().unwrap_err();
@@ -217,13 +223,7 @@ fn a_clean_close_that_was_only_slow_stays_clean() {
 #[test]
 fn a_close_that_is_repeated_asks_for_no_second_superblock() {
     let (memory, store) = created();
-    let options = OpenOptions {
-        retry_timeout: Duration::from_millis(100),
-        ..taking_over()
-    };
-    let volume = open_on(store.clone(), &MemoryDisk::new(512), &options).unwrap();
-    volume.write(0, &[1; 512]).unwrap();
-    volume.checkpoint().unwrap();
+    let volume = impatient(&store);
     store.fail_next_of("superblock.", Verb::Put, 1, Fault::Hang);
     let slow = volume.close().unwrap_err();
     assert_eq!(slow.kind(), ErrorKind::Unavailable, "{slow}");

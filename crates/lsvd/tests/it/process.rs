@@ -7,10 +7,10 @@ use lsvd::doors::disk::LocalDisk;
 use lsvd::doors::runtime::{Runtime, TokioRuntime};
 use lsvd::doors::store::{ObjectStore, StoreErrorKind};
 use lsvd::{OpenOptions, Result, Volume};
-use lsvd_sim::disk::MemoryDisk;
+use lsvd_sim::disk::{Fault as DiskFault, MemoryDisk};
 use lsvd_store::{Fault, Faulty, MemoryStore, Verb};
 
-use crate::host::{LOG_BYTES, create};
+use crate::host::{LOG_BYTES, OBJECT_BYTES, create};
 
 /// What every record begins with.
 pub(crate) const RECORD: &[u8] = b"LSVDrec\n";
@@ -104,6 +104,32 @@ pub(crate) fn four_left() -> (Arc<MemoryStore>, MemoryDisk) {
     let disk = MemoryDisk::new(512);
     let process = Process::new(&store);
     let volume = four_flushed(&process, &disk);
+    process.kill(volume);
+    (store, disk)
+}
+
+/// The same on the first of two machines, and the second has taken the volume over since, and closed it.
+pub(crate) fn four_left_behind() -> (Arc<MemoryStore>, [MemoryDisk; 2]) {
+    let (store, disk) = four_left();
+    let hosts = [disk, MemoryDisk::new(512)];
+    take_over_and_close(&store, &hosts[1]);
+    (store, hosts)
+}
+
+/// A new volume, and the log that a process left behind whose sync had failed: what it wrote may be in a
+/// cache alone.
+pub(crate) fn unsynced_left() -> (Arc<MemoryStore>, MemoryDisk) {
+    let store = Arc::new(MemoryStore::new());
+    create(&store);
+    let disk = MemoryDisk::new(512);
+    let process = Process::new(&store);
+    let volume = process.open(&disk, &options()).unwrap();
+    disk.fail_next(DiskFault::Sync);
+    for number in 0..OBJECT_BYTES / 16384 {
+        // That of some the answer is an error is right; it is not what this is about.
+        let _answer = volume.write(number * 16384, &[7; 16384]);
+    }
+    assert!(volume.flush().is_err(), "its sync failed");
     process.kill(volume);
     (store, disk)
 }

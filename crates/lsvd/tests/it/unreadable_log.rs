@@ -11,7 +11,7 @@ use lsvd_store::MemoryStore;
 use crate::found_log::torn;
 use crate::host::{OBJECT_BYTES, create};
 use crate::process::{
-    Process, RECORD, four_flushed, four_left, options, sectors_with, take_over_and_close,
+    Process, RECORD, four_left, four_left_behind, options, sectors_with, unsynced_left,
     wait_for_mark,
 };
 use crate::world::{read, wait_for};
@@ -143,18 +143,7 @@ fn a_batch_whose_beginning_cannot_be_read_ends_what_a_cut_keeps() {
 /// log elsewhere does not change that.
 #[test]
 fn what_a_cut_keeps_is_durable() {
-    let store = Arc::new(MemoryStore::new());
-    create(&store);
-    let disk = MemoryDisk::new(512);
-    let first = Process::new(&store);
-    let volume = first.open(&disk, &options()).unwrap();
-    disk.fail_next(DiskFault::Sync);
-    for number in 0..OBJECT_BYTES / 16384 {
-        // That of some the answer is an error is right; it is not what this is about.
-        let _answer = volume.write(number * 16384, &[7; 16384]);
-    }
-    assert!(volume.flush().is_err(), "its sync failed");
-    first.kill(volume);
+    let (store, disk) = unsynced_left();
     let unused = disk.snapshot("log").unwrap().len() as u64 - 512;
     disk.spoil("log", unused, 512);
     let second = Process::new(&store);
@@ -337,13 +326,7 @@ fn a_read_that_fails_for_another_reason_is_not_cut() {
 
 #[test]
 fn a_foreign_log_that_cannot_be_read_is_kept() {
-    let store = Arc::new(MemoryStore::new());
-    create(&store);
-    let hosts = [MemoryDisk::new(512), MemoryDisk::new(512)];
-    let first = Process::new(&store);
-    let volume = four_flushed(&first, &hosts[0]);
-    first.kill(volume);
-    take_over_and_close(&store, &hosts[1]);
+    let (store, hosts) = four_left_behind();
     let bytes = hosts[0].snapshot("log").unwrap().len() as u64;
     hosts[0].spoil("log", SEGMENTS_AT, bytes - SEGMENTS_AT);
     let third = Process::new(&store);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bytes::documented_fields;
+use crate::bytes::entry::EntryKind;
 use crate::bytes::object_header::FIELDS;
 use crate::words::units::{Lba, LbaRange};
 

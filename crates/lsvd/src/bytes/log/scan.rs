@@ -3,7 +3,7 @@
 use super::{FileHeader, LogError, Record, SyncedMark, claims_log};
 use crate::bytes::block::{BLOCK_BYTES, contribution};
 use crate::bytes::data_object::DataHeader;
-use crate::bytes::entry::{Entry, EntryKind};
+use crate::bytes::entry::{Entry, have_their_data};
 use crate::bytes::object_header::ObjectError;
 use crate::words::name::{ObjectId, ObjectName, VolumeUuid};
 use crate::words::units::SECTOR;
@@ -182,7 +182,11 @@ impl ScannedBatch {
         {
             return Err(LogError::Field("first entry or sector"));
         }
-        if !has_its_data(&record) {
+        // What an entry does not have would be believed up to the object, which nobody reads then, and the
+        // stream would end before it.
+        let first = u64::from(record.first_sector);
+        let sectors = first..first + u64::from(record.sectors);
+        if !have_their_data(&record.entries, sectors) {
             return Err(LogError::Field("entry list"));
         }
         let data_at = record.padded_header_len(block_bytes);
@@ -253,22 +257,6 @@ impl ScannedBatch {
         }
         Ok(header)
     }
-}
-
-/// Whether the data of each entry is in the record's, in order and without overlap. What is not would
-/// be believed up to the object, which nobody reads then, and the stream would end before it.
-fn has_its_data(record: &Record) -> bool {
-    let mut free = u64::from(record.first_sector);
-    let end = free + u64::from(record.sectors);
-    record.entries.iter().all(|entry| match entry.kind {
-        EntryKind::Write(offset) => {
-            let start = u64::from(offset.0);
-            let follows = start >= free;
-            free = start + entry.data_sectors();
-            follows && free <= end
-        }
-        EntryKind::Discard | EntryKind::WriteZeroes => true,
-    })
 }
 
 /// The blocks of which the record's data is not what its checksums say.

@@ -94,11 +94,7 @@ impl CheckpointObjects {
     }
 
     fn failed(&self, verb: &str, name: &str, error: StoreError) -> Error {
-        let kind = match error.kind() {
-            // What is not there yet is not damaged: the directory may come back.
-            StoreErrorKind::NotFound => ErrorKind::Unavailable,
-            kind => kind.for_user(),
-        };
+        let kind = error.kind().for_user_while_retried();
         let message = format!("cannot {verb} {name} in {}", self.store.url());
         Error::new(kind, message).because(error)
     }

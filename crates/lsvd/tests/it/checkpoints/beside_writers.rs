@@ -170,20 +170,24 @@ fn regions_that_are_walked_ahead_are_in_parts_of_their_size() {
     }
 }
 
-/// Writers that wait for a checkpoint do not wait for ever for the store: it is given up then.
-#[test]
-fn a_checkpoint_that_the_store_does_not_take_is_given_up_when_writers_wait() {
-    let memory = created_of(LARGE);
-    let store = Arc::new(Faulty::new(memory.clone()));
-    let options = OpenOptions {
+/// Checkpoints that are made when somebody asks alone, and for which writers soon wait.
+fn when_asked() -> OpenOptions {
+    OpenOptions {
         checkpoint: CheckpointOptions {
             objects: u32::MAX,
             ..TIGHT
         },
         ..OpenOptions::new("this machine")
-    };
+    }
+}
+
+/// Writers that wait for a checkpoint do not wait for ever for the store: it is given up then.
+#[test]
+fn a_checkpoint_that_the_store_does_not_take_is_given_up_when_writers_wait() {
+    let memory = created_of(LARGE);
+    let store = Arc::new(Faulty::new(memory.clone()));
     // Not hastily: a store that does not answer has longer than writers who wait.
-    let volume = open_fresh(store.clone(), runtime(), options).unwrap();
+    let volume = open_fresh(store.clone(), runtime(), when_asked()).unwrap();
     scatter(&volume, 90_000, 0);
     volume.flush().unwrap();
     let epoch = superblock(&memory).state.epochs.last().unwrap().epoch;
@@ -212,15 +216,8 @@ fn writers_that_wait_for_a_checkpoint_learn_of_a_close_and_of_a_take_over() {
     for is_closed in [true, false] {
         let memory = created_of(LARGE);
         let store = Arc::new(Faulty::new(memory.clone()));
-        let options = OpenOptions {
-            checkpoint: CheckpointOptions {
-                objects: u32::MAX,
-                ..TIGHT
-            },
-            ..OpenOptions::new("this machine")
-        };
         // Not hastily: they are told before the checkpoint is given up because they wait.
-        let volume = open_fresh(store.clone(), runtime(), options).unwrap();
+        let volume = open_fresh(store.clone(), runtime(), when_asked()).unwrap();
         scatter(&volume, 30_000, 0);
         volume.flush().unwrap();
         store.fail_next_of("ckpt.", Verb::Put, u64::MAX, Fault::Hang);
@@ -310,11 +307,7 @@ fn writers_that_wait_for_a_checkpoint_go_on_where_its_task_panics() {
     let options = OpenOptions {
         // Nothing else is to wake them.
         seal_timeout: Duration::from_secs(3600),
-        checkpoint: CheckpointOptions {
-            objects: u32::MAX,
-            ..TIGHT
-        },
-        ..OpenOptions::new("this machine")
+        ..when_asked()
     };
     let volume = open_fresh(store.clone(), runtime(), options).unwrap();
     scatter(&volume, 30_000, 0);
